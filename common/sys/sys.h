@@ -50,6 +50,9 @@ struct sys_cond {
     void *impl[7];
 };
 void sys_mutex_init(struct sys_mutex *m);
+/* A mutex that may be held across file and network calls; for any other the simulator asserts. Only
+ * for locks that exist to put such calls in order (the log writer's), named in their module. */
+void sys_mutex_init_io(struct sys_mutex *m);
 void sys_mutex_release(struct sys_mutex *m);
 void sys_mutex_lock(struct sys_mutex *m);   /* [S] not recursive */
 void sys_mutex_unlock(struct sys_mutex *m); /* [S] */
