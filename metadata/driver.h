@@ -1,0 +1,124 @@
+/* Runs one Raft member: the only place that knows persist, then send, then apply.
+ *
+ *   driver thread   owns the core: takes events from a bounded queue, ticks it, carries effects out
+ *   log thread      owns the log: one group sync for all that is pending, loads old entries
+ *   apply thread    gives committed, durable entries to the state machine in batches
+ *
+ * Callbacks never hold a lock of the driver and must not call driver_stop. Everything else here may
+ * be called from any thread. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "common/base/err.h"
+#include "common/base/ids.h"
+#include "metadata/log.h"
+#include "metadata/raft/raft.h"
+
+struct driver;
+
+/* A committed entry on its way into the state machine. */
+struct driver_entry {
+    uint64_t index, term;
+    enum raft_entry_type type; /* only COMMAND has meaning for the state machine */
+    const void *data;          /* valid during the callback */
+    size_t length;
+    bool local; /* proposed here and waited for: a reply will be delivered */
+    /* Set by the callback with driver_entry_reply. */
+    void *reply;
+    size_t reply_length;
+};
+/* Copies what the proposer shall get back. At most once per entry; ignored when not local. */
+void driver_entry_reply(struct driver_entry *e, const void *data, size_t n);
+
+struct driver_callbacks {
+    void *arg;
+    /* Driver thread. Must not block: queue it, or drop it. The message is valid during the call;
+     * encode it with raft_codec_encode. m->to's address is in the configuration. */
+    void (*send)(void *arg, const struct raft_message *m);
+    /* Apply thread. Returns when all of it is durable in the state (with the index of the last
+     * entry); an error stops the process. Indices are consecutive, no-ops and configurations
+     * included. At most DRIVER_APPLY_MAX entries. */
+    enum err (*apply)(void *arg, struct driver_entry *entries, size_t n);
+    /* Driver thread; may be NULL. On each change of role, leader, term or configuration. Must not
+     * block. */
+    void (*changed)(void *arg, const struct raft_status *status);
+};
+
+enum {
+    DRIVER_APPLY_MAX = 256,           /* entries in one apply batch */
+    DRIVER_APPLY_BYTES = 1 << 20,     /* or when this is reached */
+    DRIVER_MESSAGES_MAX = 4096,       /* queued, not yet stepped */
+    DRIVER_MESSAGE_BYTES = 128 << 20, /* their entries */
+    DRIVER_PROPOSALS_MAX = 4096,      /* proposed and not yet applied; then ERR_BUSY */
+};
+
+struct driver_options {
+    struct log_store_options log;
+    int64_t tick;                                    /* ns; 0: 100 ms */
+    uint32_t election_min_ticks, election_max_ticks; /* 0: 10, 20 */
+    int64_t idle_mark;                               /* ns; 0: 50 ms */
+    int64_t stall;      /* ns; 0: 2 s: a leader whose log or apply stands still resigns */
+    size_t cache_bytes; /* 0: 16 MiB */
+    uint64_t applied;   /* the index that the state has synced; apply starts behind it */
+    struct driver_callbacks callbacks;
+};
+
+/* Makes the log of a new member in options->log.directory. bootstrap: the first configuration,
+ * the same at each of its voters, usually this member alone; NULL for one that joins.
+ * ERR_EXISTS. */
+enum err driver_create(const struct log_store_options *log,
+                       const struct log_store_identity *identity,
+                       const struct raft_configuration *bootstrap) MUST_USE;
+/* Opens the log and starts the threads. identity, when not NULL, receives whose log it is.
+ * Errors as log_store_open and raft_new. */
+enum err driver_start(const struct driver_options *options, struct log_store_identity *identity,
+                      struct driver **out) MUST_USE;
+/* Joins all threads; what still waits ends with ERR_CLOSED. Frees d. */
+void driver_stop(struct driver *d);
+
+/* A message from the network: takes over m's entries (also on error). ERR_BUSY: dropped. */
+enum err driver_receive(struct driver *d, struct raft_message *m) MUST_USE;
+
+/* Ends a proposal, once, from the apply or driver thread; must not block. OK: applied here, with
+ * what apply gave as reply (valid during the call). Definitely not taken: ERR_NOT_LEADER,
+ * ERR_ABORTED (another entry was committed in its place). ERR_CLOSED: leadership was lost or the
+ * driver stopped first, the outcome is not known. */
+typedef void driver_proposed(void *arg, enum err err, uint64_t index, uint64_t term,
+                             const void *reply, size_t reply_length);
+/* Copies data. ERR_BUSY | ERR_TOO_BIG | ERR_NOT_LEADER | ERR_STOPPING: done is not called. */
+enum err driver_propose_start(struct driver *d, const void *data, size_t n, driver_proposed *done,
+                              void *arg) MUST_USE;
+
+struct driver_result {
+    uint64_t index, term;
+    void *reply; /* free with sys_free; NULL when apply gave none */
+    size_t reply_length;
+};
+/* The same, waiting. ERR_TIMEOUT: the outcome is not known. */
+enum err driver_propose(struct driver *d, const void *data, size_t n, int64_t deadline,
+                        struct driver_result *out) MUST_USE;
+
+/* A linearizable read point: OK when everything committed before the call is applied here and this
+ * member was the leader during the call. ERR_NOT_LEADER | ERR_BUSY | ERR_TIMEOUT | ERR_CLOSED. */
+enum err driver_read_barrier(struct driver *d, int64_t deadline) MUST_USE;
+typedef void driver_read_done(void *arg, enum err err, uint64_t index);
+enum err driver_read_start(struct driver *d, driver_read_done *done, void *arg) MUST_USE;
+
+/* Membership; OK when the change is applied. Errors of RAFT_CHANGE, and as driver_propose. */
+enum err driver_change(struct driver *d, enum raft_change_type change, raft_id member,
+                       const char *address, int64_t deadline) MUST_USE;
+
+struct driver_status {
+    struct raft_status raft; /* as of the last events */
+    uint64_t applied;
+    uint64_t waiting_proposals, queued_events;
+    uint64_t messages_sent, messages_received, messages_dropped;
+    bool leader_ready; /* leads, and knows all that is committed */
+    bool stalled;      /* its log or apply stands still */
+    struct log_store_status log;
+};
+void driver_status(struct driver *d, struct driver_status *out);
+/* The leader's id and, from the configuration, its address; id 0 when it is not known. */
+raft_id driver_leader(struct driver *d, char address[RAFT_ADDRESS_MAX + 1]);
+bool driver_is_leader(struct driver *d);
