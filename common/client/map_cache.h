@@ -1,0 +1,32 @@
+/* This process's copy of the cluster map: immutable versions, shared by reference, replaced whole.
+ *
+ * A newer epoch seen anywhere (in a frame, in an answer) makes the next refresh fetch the delta;
+ * one fetch serves all who wait. A single PG's new line, attached to ERR_STALE_PLACEMENT, is taken
+ * at once (hazard 20). */
+#pragma once
+#include <stdint.h>
+#include "common/proto/types.pb-c.h"
+#include "common/base/err.h"
+#include "common/base/request_context.h"
+#include "placement/cluster_map.h"
+
+struct map_cache;
+struct metadata_client;
+
+struct map_cache *map_cache_new(struct metadata_client *metadata);
+void map_cache_free(struct map_cache *c);
+
+/* The newest version; never NULL (before the first fetch: empty, epoch 0). Give it back. */
+const struct cluster_map *map_cache_ref(struct map_cache *c);
+void map_cache_unref(struct map_cache *c, const struct cluster_map *map);
+/* Waits until the copy is at least at this epoch (0: fetch in any case). */
+enum err map_cache_refresh(struct map_cache *c, const struct request_context *request,
+                           uint64_t epoch) MUST_USE;
+/* An epoch was seen; cheap, any thread (the rpc node's hook). */
+void map_cache_seen(void *cache, uint64_t epoch);
+uint64_t map_cache_epoch(void *cache);
+/* A newer line of one PG. */
+void map_cache_take_pg(struct map_cache *c, const PgInfo *pg);
+
+/* The codec between messages and structs; also used by the state machine and the planner. */
+enum err map_apply_delta(struct cluster_map *map, const MapInfo *delta) MUST_USE;
