@@ -58,3 +58,15 @@ static inline uint32_t shard_crc(const struct shard_id *id, uint32_t block, cons
 {
     return crc32c(shard_crc_begin(id, block), data, n);
 }
+
+/* What a commit names: the CRC32C of a shard's block CRCs in order, each as four little-endian
+ * bytes (not seeded: the block CRCs are). Continues from crc; 0 to begin. */
+static inline uint32_t shard_crc_of_crcs(uint32_t crc, const uint32_t *block_crcs, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t v = block_crcs[i];
+        uint8_t bytes[4] = {(uint8_t)v, (uint8_t)(v >> 8), (uint8_t)(v >> 16), (uint8_t)(v >> 24)};
+        crc = crc32c(crc, bytes, 4);
+    }
+    return crc;
+}
