@@ -46,6 +46,7 @@
     X(ERR_STALE_PLACEMENT, -30, true, true, "the placement changed, fetch the new one")      \
     X(ERR_NOT_LEADER, -31, true, true, "not the metadata leader")                            \
     X(ERR_NO_QUORUM, -32, true, true, "too few servers answered")                            \
+    X(ERR_UNKNOWN_OUTCOME, -33, false, false, "the outcome is not known")                    \
     X(ERR_SESSION_EXPIRED, -34, true, false, "the session is not known")                     \
     X(ERR_TOO_OLD, -35, true, false, "began too long ago")                                   \
     X(ERR_ABORTED, -36, true, false, "aborted")                                              \

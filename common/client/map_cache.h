@@ -25,8 +25,12 @@ enum err map_cache_refresh(struct map_cache *c, const struct request_context *re
 /* An epoch was seen; cheap, any thread (the rpc node's hook). */
 void map_cache_seen(void *cache, uint64_t epoch);
 uint64_t map_cache_epoch(void *cache);
+/* A higher epoch than ours has been seen. */
+bool map_cache_behind(struct map_cache *c);
 /* A newer line of one PG. */
 void map_cache_take_pg(struct map_cache *c, const PgInfo *pg);
 
-/* The codec between messages and structs; also used by the state machine and the planner. */
+/* From messages to structs (map_codec.c). ERR_FORMAT, and what cluster_map_put_* answer; the map is
+ * then of no use. */
 enum err map_apply_delta(struct cluster_map *map, const MapInfo *delta) MUST_USE;
+enum err map_apply_pg(struct cluster_map *map, const PgInfo *pg) MUST_USE;

@@ -22,6 +22,7 @@ struct rpc_node;
 /* The local members of the embedded form, called instead of a socket. Answers like a member over
  * the wire: ERR_NOT_LEADER when it is not the leader. reply is allocated from arena. */
 struct metadata_local {
+    uint64_t id; /* the member's */
     void *context;
     enum err (*call)(void *context, uint16_t type, const ProtobufCMessage *body,
                      struct arena *arena, int64_t deadline, ProtobufCMessage **reply);
