@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include "common/base/err.h"
 #include "common/base/ids.h"
+#include "common/base/shard_crc.h"
 #include "common/rpc/buf.h"
 #include "common/rpc/gather.h"
 
@@ -16,26 +17,13 @@ struct shard_write;
 struct map_cache;
 struct rpc_node;
 
-/* What a shard's writer says at the start; kept in the shard's header on disk. */
-struct shard_header {
-    struct shard_id id;
-    uint32_t pool;
-    uint8_t k, m;
-    uint32_t cell_bytes;
-    uint32_t chunk_length;
-    uint32_t shard_length;
-    uint64_t nonce;
-    int64_t began;        /* log time */
-    uint64_t since_epoch; /* of the slot as the writer knows it; 0 for repair and backfill */
-};
-
 /* The disks of this process, for the embedded form: the chunkserver's own functions. All complete
  * the given call through call_complete, from any thread. */
 struct shard_local {
     void *context;
     bool (*has_disk)(void *context, disk_id disk);
     enum err (*write_begin)(void *context, disk_id disk, const struct shard_header *header,
-                            void **write);
+                            uint64_t since_epoch, void **write);
     /* Copies or references the payload before it returns; ERR_BUSY: the disk's window is full. */
     enum err (*write_append)(void *write, const void *data, size_t length, size_t at,
                              const uint32_t *block_crc, int64_t deadline);
@@ -50,9 +38,10 @@ struct shard_client *shard_client_new(struct rpc_node *node, struct map_cache *m
                                       const struct shard_local *local); /* local may be NULL */
 void shard_client_free(struct shard_client *c);
 
-/* Begins a write as the call `tag` of the gather; it finishes when committed or failed. */
+/* Begins a write as the call `tag` of the gather; it finishes when committed or failed. since_epoch:
+ * of the slot's newest holder as the writer knows it; 0 for repair and backfill. */
 enum err shard_write_begin(struct shard_client *c, struct gather *g, disk_id disk,
-                           const struct shard_header *header, uint32_t tag,
+                           const struct shard_header *header, uint64_t since_epoch, uint32_t tag,
                            struct shard_write **out) MUST_USE;
 /* [at, at+length) of buf are the shard's next bytes: whole blocks, or the last one. Takes a
  * reference of its own. ERR_BUSY: the window is full, gather_next gives credit. */
