@@ -30,6 +30,19 @@
 
 struct shard_store;
 
+/* What a disk keeps about a shard beside its bytes; given by the writer, never changed. Shards of one
+ * chunk with different nonces come from different attempts and never decode together. */
+struct stored_shard {
+    struct shard_id id;
+    uint32_t pool;
+    uint32_t length;       /* bytes of this shard, at most SHARD_LENGTH_MAX */
+    uint32_t chunk_length; /* bytes of the chunk before padding */
+    uint32_t cell;         /* the pool's cell size in bytes */
+    uint8_t k, m;
+    uint64_t nonce;
+    int64_t began; /* log time at which the write began */
+};
+
 /* ---- a disk and who it is ---- */
 
 struct shard_store_config {
@@ -100,9 +113,9 @@ void shard_store_stats(struct shard_store *s, struct shard_store_stats *out);
 
 struct shard_writer;
 
-/* The header is copied. A second open of the same shard id aborts the first (ERR_ABORTED there).
+/* shard is copied. A second open of the same shard id aborts the first (ERR_ABORTED there).
  * ERR_BUSY (writers_max), ERR_DISK_FULL, ERR_DISK_FAILED, ERR_INVALID, ERR_TOO_BIG. */
-enum err shard_writer_open(struct shard_store *s, const struct shard_header *header,
+enum err shard_writer_open(struct shard_store *s, const struct stored_shard *shard,
                            struct shard_writer **out) MUST_USE;
 /* Where the shard's next bytes go, and how many fit there (0 only when all have come). Waits until
  * deadline for a staging buffer or for the window (a past one: tries once), then ERR_BUSY. */
@@ -125,7 +138,7 @@ void shard_writer_commit(struct shard_writer *w, uint32_t crc,
                          void (*done)(void *arg, enum err result), void *arg);
 /* Drops what was written and frees the writer. */
 void shard_writer_abort(struct shard_writer *w);
-const struct shard_header *shard_writer_header(const struct shard_writer *w);
+const struct stored_shard *shard_writer_shard(const struct shard_writer *w);
 
 /* ---- jobs: reads, verdicts and deletes, run by the disk's I/O threads ---- */
 
@@ -146,8 +159,8 @@ struct shard_job {
     size_t capacity; /* at least shard_read_room(offset, length) */
     uint32_t *crcs;  /* room for shard_read_pieces(offset, length), or NULL */
 
-    /* What came of it; the header for reads and verdicts (not of a shard that is not found). */
-    struct shard_header header;
+    /* What came of it; the shard for reads and verdicts (not of a shard that is not found). */
+    struct stored_shard shard;
     size_t data_at;     /* SHARD_READ: the bytes are at buffer + data_at */
     uint32_t crc_count; /* pieces: the range cut at SHARD_BLOCK boundaries, see shard_crc.h */
 
@@ -165,19 +178,19 @@ uint32_t shard_read_pieces(uint32_t offset, uint32_t length);
 enum err shard_store_submit(struct shard_store *s, struct shard_job *job) MUST_USE;
 
 /* Blocking conveniences: submit and wait. ERR_TIMEOUT also when the disk hangs. */
-enum err shard_store_write(struct shard_store *s, const struct shard_header *header,
+enum err shard_store_write(struct shard_store *s, const struct stored_shard *shard,
                            const void *data, int64_t deadline) MUST_USE;
-/* Copies into out. header may be NULL. */
+/* Copies into out. shard may be NULL. */
 enum err shard_store_read(struct shard_store *s, uint32_t pool, const struct shard_id *id,
-                          uint32_t offset, uint32_t length, void *out, struct shard_header *header,
+                          uint32_t offset, uint32_t length, void *out, struct stored_shard *shard,
                           int64_t deadline) MUST_USE;
 enum err shard_store_delete(struct shard_store *s, uint32_t pool, const struct shard_id *id,
                             int64_t deadline) MUST_USE;
 enum err shard_store_verify(struct shard_store *s, uint32_t pool, const struct shard_id *id,
-                            struct shard_header *header, int64_t deadline) MUST_USE;
+                            struct stored_shard *shard, int64_t deadline) MUST_USE;
 /* What the index says, without a look at the record. Waits for the index (see kv.h). */
 enum err shard_store_stat(struct shard_store *s, uint32_t pool, const struct shard_id *id,
-                          struct shard_header *header) MUST_USE;
+                          struct stored_shard *shard) MUST_USE;
 
 /* ---- inventory ---- */
 
@@ -186,6 +199,6 @@ enum err shard_store_stat(struct shard_store *s, uint32_t pool, const struct sha
  * for the first page. *n is max when more may follow. Waits for the index. */
 enum err shard_store_list(struct shard_store *s, uint32_t pool, uint64_t hash_first,
                           uint64_t hash_last, const struct shard_id *after,
-                          struct shard_header *out, size_t max, size_t *n) MUST_USE;
+                          struct stored_shard *out, size_t max, size_t *n) MUST_USE;
 /* Makes everything committed and deleted so far durable in the index. Waits for the disk. */
 enum err shard_store_flush(struct shard_store *s, int64_t deadline) MUST_USE;

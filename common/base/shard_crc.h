@@ -1,5 +1,5 @@
-/* A shard as every role sees it: its header's fields and its block checksums. Writers compute these
- * checksums, chunkservers verify and keep them, readers verify them again: one CRC from end to end.
+/* The block checksums of a shard: writers compute them, chunkservers verify and keep them, readers
+ * verify them again. One CRC from end to end.
  *
  * A shard's bytes are cut into blocks of SHARD_BLOCK. The CRC of a block is the CRC32C of a seed and
  * the bytes; the seed is the CRC32C of the chunk id (16 bytes), the index (1 byte) and the block's
@@ -20,19 +20,6 @@ enum {
     SHARD_BLOCK = 65536,         /* bytes under one CRC */
     SHARD_LENGTH_MAX = 64 << 20, /* a chunk of a pool with k = 1 */
     SHARD_BLOCKS_MAX = SHARD_LENGTH_MAX / SHARD_BLOCK,
-};
-
-/* What a writer says about a shard before its first byte; kept beside it, never changed. Shards of
- * one chunk with different nonces come from different attempts and never decode together. */
-struct shard_header {
-    struct shard_id id;
-    uint32_t pool;
-    uint32_t length;       /* bytes of this shard, at most SHARD_LENGTH_MAX */
-    uint32_t chunk_length; /* bytes of the chunk before padding */
-    uint32_t cell;         /* the pool's cell size in bytes */
-    uint8_t k, m;
-    uint64_t nonce;
-    int64_t began; /* log time at which the write began */
 };
 
 static inline uint32_t shard_block_count(uint32_t length)
