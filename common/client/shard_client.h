@@ -32,6 +32,8 @@ struct shard_local {
     enum err (*read)(void *context, disk_id disk, uint32_t pool, const struct shard_id *id,
                      uint64_t since_epoch, uint32_t offset, uint32_t length, void *into,
                      uint32_t *block_crc, uint64_t *nonce, struct call *call);
+    enum err (*remove)(void *context, disk_id disk, uint32_t pool, const struct chunk_id *chunks,
+                       size_t count, int64_t deadline);
 };
 
 struct shard_client *shard_client_new(struct rpc_node *node, struct map_cache *map,
@@ -59,6 +61,11 @@ enum err shard_read(struct shard_client *c, struct gather *g, disk_id disk, uint
                     struct call **out) MUST_USE;
 uint64_t shard_read_nonce(const struct call *call);
 
+/* Deletes whatever shards of these chunks the disk holds; OK also when it holds none. Blocking.
+ * count <= SHARD_REMOVE_MAX. */
+enum { SHARD_REMOVE_MAX = 256 };
+enum err shard_remove(struct shard_client *c, const struct request_context *request, disk_id disk,
+                      uint32_t pool, const struct chunk_id *chunks, size_t count) MUST_USE;
 /* Fire and forget: a reader's hint that a shard is bad. */
 void shard_suspect(struct shard_client *c, disk_id disk, uint32_t pool, const struct shard_id *id);
 /* Is the endpoint's breaker open: go to parity at once. */

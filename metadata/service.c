@@ -1,0 +1,586 @@
+#include "metadata/service.h"
+#include <assert.h>
+#include <string.h>
+#include "common/rpc/message.h"
+#include "metadata/service_internal.h"
+
+/* What a member answers. A request goes one of three ways:
+ *
+ *   command  connection thread: stamp, propose        apply thread: reply with the result
+ *   query    connection thread: ask for a barrier     driver thread: queue   worker: read, reply
+ *   join     connection thread: queue                                        worker: change, reply
+ *
+ * so that no connection thread and no thread of the driver ever waits. */
+
+enum { WORKERS = 4, COMMAND_BYTES_MAX = RAFT_COMMAND_MAX - 16, PATH_MAX_BYTES = SYS_PATH_MAX };
+
+/* A request that waits for its barrier or for a worker. */
+struct job {
+    struct job *next;
+    struct metadata_service *service;
+    struct rpc_request *request;
+    enum err barrier;
+};
+
+/* ---- commands ---- */
+
+/* The leader's time for its next command: its wall clock, but never less than what it or the state
+ * has seen. */
+static int64_t stamp(struct metadata_service *s)
+{
+    int64_t wall = sys_wall();
+    int64_t applied = state_time(s->state);
+    sys_mutex_lock(&s->lock);
+    if (s->stamped < applied)
+        s->stamped = applied;
+    if (s->stamped < wall)
+        s->stamped = wall;
+    int64_t time = s->stamped;
+    sys_mutex_unlock(&s->lock);
+    return time;
+}
+
+/* The packed command with its time: field 1, appended. Of a field that comes twice the last one
+ * holds, so the bytes that came over the wire need not be taken apart and packed again. */
+static size_t stamped_command(const void *packed, size_t n, int64_t time, uint8_t *out)
+{
+    memcpy(out, packed, n);
+    out[n++] = 1 << 3;
+    for (uint64_t rest = (uint64_t)time;; rest >>= 7) {
+        out[n++] = (uint8_t)((rest & 0x7f) | (rest > 0x7f ? 0x80 : 0));
+        if (rest <= 0x7f)
+            return n;
+    }
+}
+
+static void command_done(void *arg, enum err err, uint64_t index, uint64_t term, const void *reply,
+                         size_t reply_length)
+{
+    (void)index;
+    (void)term;
+    struct rpc_request *request = arg;
+    ProtobufCMessage *result = NULL;
+    if (err == OK)
+        err = message_unpack(&result__descriptor, rpc_request_arena(request), reply, reply_length,
+                             &result);
+    /* What was put aside by another leader's entry was certainly not done: ask the new one. */
+    rpc_reply(request, err == ERR_ABORTED ? ERR_NOT_LEADER : err, result, NULL, 0, RPC_REPLY_SOON);
+}
+
+static void handle_command(void *service, struct rpc_request *request)
+{
+    struct metadata_service *s = service;
+    size_t n;
+    const uint8_t *raw = rpc_request_raw(request, &n);
+    if (!driver_is_leader(s->driver)) {
+        rpc_reply(request, ERR_NOT_LEADER, NULL, NULL, 0, 0);
+        return;
+    }
+    if (n > COMMAND_BYTES_MAX) {
+        rpc_reply(request, ERR_TOO_BIG, NULL, NULL, 0, 0);
+        return;
+    }
+    uint8_t *bytes = sys_alloc(n + 16);
+    n = stamped_command(raw, n, stamp(s), bytes);
+    rpc_request_keep(request);
+    enum err e = driver_propose_start(s->driver, bytes, n, command_done, request);
+    sys_free(bytes);
+    if (e != OK)
+        rpc_reply(request, e, NULL, NULL, 0, 0);
+}
+
+enum err service_execute(struct metadata_service *s, Command *command, int64_t deadline,
+                         struct arena *arena, Result **result)
+{
+    uint8_t *packed;
+    size_t n;
+    *result = NULL;
+    enum err e = message_pack(&command->base, arena, COMMAND_BYTES_MAX, &packed, &n);
+    if (e != OK)
+        return e;
+    uint8_t *bytes = arena_alloc(arena, n + 16);
+    n = stamped_command(packed, n, stamp(s), bytes);
+    struct driver_result done = {0};
+    e = driver_propose(s->driver, bytes, n, deadline, &done);
+    if (e != OK)
+        return e == ERR_ABORTED ? ERR_NOT_LEADER : e;
+    ProtobufCMessage *message = NULL;
+    e = message_unpack(&result__descriptor, arena, done.reply, done.reply_length, &message);
+    sys_free(done.reply);
+    *result = (Result *)message;
+    return e;
+}
+
+static enum err apply(void *arg, struct driver_entry *entries, size_t n)
+{
+    struct metadata_service *s = arg;
+    struct state_entry batch[DRIVER_APPLY_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (entries[i].type == RAFT_ENTRY_COMMAND)
+            batch[count++] = (struct state_entry){
+                .index = entries[i].index, .data = entries[i].data, .length = entries[i].length};
+    struct arena arena;
+    arena_init(&arena);
+    enum err e = state_apply(s->state, batch, count, entries[n - 1].index, &arena);
+    for (size_t i = 0, k = 0; e == OK && i < n; i++) {
+        if (entries[i].type != RAFT_ENTRY_COMMAND)
+            continue;
+        if (entries[i].local)
+            driver_entry_reply(&entries[i], batch[k].result, batch[k].result_length);
+        k++;
+    }
+    arena_release(&arena);
+    return e;
+}
+
+static void changed(void *arg, const struct raft_status *status)
+{
+    struct metadata_service *s = arg;
+    service_raft_configure(s, &status->configuration);
+    duties_wake(s->duties);
+}
+
+/* ---- queries and joins: workers ---- */
+
+static void queue_job(struct metadata_service *s, struct job *j)
+{
+    sys_mutex_lock(&s->queue_lock);
+    bool taken = !s->stopping && s->queue_length < SERVICE_QUEUE_MAX;
+    if (taken) {
+        *s->queue_last = j;
+        s->queue_last = &j->next;
+        s->queue_length++;
+    }
+    sys_mutex_unlock(&s->queue_lock);
+    if (taken) {
+        sys_cond_signal(&s->queue_some);
+        return;
+    }
+    rpc_reply(j->request, ERR_BUSY, NULL, NULL, 0, 0);
+    sys_free(j);
+}
+
+static void barrier_done(void *arg, enum err err, uint64_t index)
+{
+    (void)index;
+    struct job *j = arg;
+    if (err != OK) {
+        rpc_reply(j->request, err, NULL, NULL, 0, RPC_REPLY_SOON);
+        sys_free(j);
+        return;
+    }
+    queue_job(j->service, j);
+}
+
+static struct job *job_new(struct metadata_service *s, struct rpc_request *request)
+{
+    struct job *j = sys_alloc(sizeof *j);
+    j->service = s;
+    j->request = request;
+    rpc_request_keep(request);
+    return j;
+}
+
+static void handle_query(void *service, struct rpc_request *request)
+{
+    struct metadata_service *s = service;
+    struct job *j = job_new(s, request);
+    enum err e = driver_read_start(s->driver, barrier_done, j);
+    if (e != OK) {
+        rpc_reply(request, e, NULL, NULL, 0, 0);
+        sys_free(j);
+    }
+}
+
+static void handle_join(void *service, struct rpc_request *request)
+{
+    struct metadata_service *s = service;
+    if (!driver_is_leader(s->driver)) {
+        rpc_reply(request, ERR_NOT_LEADER, NULL, NULL, 0, 0);
+        return;
+    }
+    queue_job(s, job_new(s, request));
+}
+
+enum err service_read(struct metadata_service *s, const Query *query, struct arena *arena,
+                      Answer **answer)
+{
+    return state_query(s->state, query, arena, answer);
+}
+
+/* The group as this member knows it. */
+static void describe_members(struct metadata_service *s, struct arena *arena, Members *out)
+{
+    struct driver_status *status = arena_alloc(arena, sizeof *status);
+    driver_status(s->driver, status);
+    const struct raft_configuration *c = &status->raft.configuration;
+    out->members = arena_alloc(arena, (c->count + 1) * sizeof *out->members);
+    for (size_t i = 0; i < c->count; i++) {
+        MemberInfo *m = arena_alloc(arena, sizeof *m);
+        member_info__init(m);
+        m->id = c->members[i].id;
+        m->address = arena_string(arena, c->members[i].address);
+        m->voter = c->members[i].roles & RAFT_VOTER;
+        m->leader = m->id == status->raft.leader;
+        m->match = status->raft.members[i].match;
+        m->reachable = m->id == s->member || status->raft.members[i].active;
+        out->members[out->n_members++] = m;
+    }
+    out->leader = status->raft.leader;
+    out->term = status->raft.term;
+    out->commit = status->raft.commit;
+    out->applied = status->applied;
+    out->cluster = (ProtobufCBinaryData){.len = UUID_BYTES,
+                                         .data = arena_copy(arena, s->cluster.bytes, UUID_BYTES)};
+    out->time = state_time(s->state);
+}
+
+/* Learner first, voter as soon as it has caught up. */
+static enum err join(struct metadata_service *s, const Join *body, int64_t deadline)
+{
+    if (body->id == 0 || strlen(body->address) > RAFT_ADDRESS_MAX)
+        return ERR_INVALID;
+    enum err e = driver_change(s->driver, RAFT_ADD_LEARNER, body->id, body->address, deadline);
+    if (e != OK && e != ERR_EXISTS)
+        return e;
+    for (;;) {
+        e = driver_change(s->driver, RAFT_PROMOTE, body->id, NULL, deadline);
+        if (e != ERR_BUSY || sys_now() >= deadline)
+            return e == ERR_EXISTS ? OK : e;
+        sys_sleep_until(sys_now() + 50 * SYS_MS);
+    }
+}
+
+static void run_job(struct metadata_service *s, struct job *j)
+{
+    struct rpc_request *r = j->request;
+    struct arena *arena = rpc_request_arena(r);
+    if (rpc_request_type(r) == MSG_JOIN) {
+        Members *members = arena_alloc(arena, sizeof *members);
+        members__init(members);
+        int64_t deadline = rpc_request_deadline(r);
+        int64_t limit = sys_now() + 30 * SYS_SECOND;
+        enum err e =
+            join(s, (const Join *)rpc_request_body(r), deadline < limit ? deadline : limit);
+        describe_members(s, arena, members);
+        rpc_reply(r, e, &members->base, NULL, 0, 0);
+    } else {
+        Answer *answer = NULL;
+        enum err e = service_read(s, (const Query *)rpc_request_body(r), arena, &answer);
+        /* The answer carries its own error; the frame's status is OK whenever there is one. */
+        rpc_reply(r, answer ? OK : e, answer ? &answer->base : NULL, NULL, 0, 0);
+    }
+    sys_free(j);
+}
+
+static void worker_main(void *arg)
+{
+    struct metadata_service *s = arg;
+    for (;;) {
+        sys_mutex_lock(&s->queue_lock);
+        while (!s->queue_first && !s->stopping)
+            (void)sys_cond_wait(&s->queue_some, &s->queue_lock, SYS_FOREVER);
+        struct job *j = s->queue_first;
+        if (j) {
+            s->queue_first = j->next;
+            if (!s->queue_first)
+                s->queue_last = &s->queue_first;
+            s->queue_length--;
+        }
+        sys_mutex_unlock(&s->queue_lock);
+        if (!j)
+            return;
+        run_job(s, j);
+    }
+}
+
+/* ---- what is answered at once ---- */
+
+static void handle_members(void *service, struct rpc_request *request)
+{
+    struct arena *arena = rpc_request_arena(request);
+    Members *members = arena_alloc(arena, sizeof *members);
+    members__init(members);
+    describe_members(service, arena, members);
+    rpc_reply(request, OK, &members->base, NULL, 0, 0);
+}
+
+static enum err take_heartbeat(struct metadata_service *s, const Heartbeat *heartbeat,
+                               HeartbeatReply *reply)
+{
+    if (!driver_is_leader(s->driver))
+        return ERR_NOT_LEADER;
+    enum err e = reports_take(&s->reports, heartbeat);
+    reply->epoch = state_epoch(s->state);
+    reply->time = state_time(s->state);
+    duties_wake(s->duties);
+    return e;
+}
+
+static void handle_heartbeat(void *service, struct rpc_request *request)
+{
+    HeartbeatReply reply = HEARTBEAT_REPLY__INIT;
+    enum err e = take_heartbeat(service, (const Heartbeat *)rpc_request_body(request), &reply);
+    rpc_reply(request, e, &reply.base, NULL, 0, 0);
+}
+
+static enum err take_reports(struct metadata_service *s, struct arena *arena, Reports *out)
+{
+    if (!driver_is_leader(s->driver))
+        return ERR_NOT_LEADER;
+    reports_copy(&s->reports, arena, out);
+    out->time = state_time(s->state);
+    return OK;
+}
+
+static void handle_reports(void *service, struct rpc_request *request)
+{
+    struct arena *arena = rpc_request_arena(request);
+    Reports *reports = arena_alloc(arena, sizeof *reports);
+    reports__init(reports);
+    enum err e = take_reports(service, arena, reports);
+    rpc_reply(request, e, &reports->base, NULL, 0, 0);
+}
+
+size_t metadata_service_routes(struct metadata_service *s, struct rpc_route *out)
+{
+    const struct rpc_route routes[METADATA_ROUTES] = {
+        {MSG_COMMAND, NULL, handle_command, s},
+        {MSG_QUERY, &query__descriptor, handle_query, s},
+        {MSG_MEMBERS, NULL, handle_members, s},
+        {MSG_HEARTBEAT, &heartbeat__descriptor, handle_heartbeat, s},
+        {MSG_REPORTS, NULL, handle_reports, s},
+        {MSG_JOIN, &join__descriptor, handle_join, s},
+        {MSG_RAFT, &raft_bytes__descriptor, service_raft_handle, s},
+    };
+    memcpy(out, routes, sizeof routes);
+    return METADATA_ROUTES;
+}
+
+enum err metadata_service_call(void *service, uint16_t type, const ProtobufCMessage *body,
+                               struct arena *arena, int64_t deadline, ProtobufCMessage **reply)
+{
+    struct metadata_service *s = service;
+    *reply = NULL;
+    if (type == MSG_COMMAND) {
+        /* The caller's command is packed here, so its own time field may stay as it is. */
+        Result *result = NULL;
+        enum err e = service_execute(s, (Command *)(uintptr_t)body, deadline, arena, &result);
+        *reply = result ? &result->base : NULL;
+        return e;
+    }
+    if (type == MSG_QUERY) {
+        enum err e = driver_read_barrier(s->driver, deadline);
+        if (e != OK)
+            return e;
+        Answer *answer = NULL;
+        e = service_read(s, (const Query *)body, arena, &answer);
+        *reply = answer ? &answer->base : NULL;
+        return answer ? OK : e;
+    }
+    if (type == MSG_MEMBERS) {
+        Members *members = arena_alloc(arena, sizeof *members);
+        members__init(members);
+        describe_members(s, arena, members);
+        *reply = &members->base;
+        return OK;
+    }
+    if (type == MSG_HEARTBEAT) {
+        HeartbeatReply *answer = arena_alloc(arena, sizeof *answer);
+        heartbeat_reply__init(answer);
+        *reply = &answer->base;
+        return take_heartbeat(s, (const Heartbeat *)body, answer);
+    }
+    if (type == MSG_REPORTS) {
+        Reports *reports = arena_alloc(arena, sizeof *reports);
+        reports__init(reports);
+        *reply = &reports->base;
+        return take_reports(s, arena, reports);
+    }
+    return ERR_UNSUPPORTED;
+}
+
+/* ---- making, starting, stopping ---- */
+
+static enum err sub_path(const char *directory, const char *name, char out[PATH_MAX_BYTES])
+{
+    size_t n = strlen(directory), m = strlen(name);
+    if (n + m + 2 > PATH_MAX_BYTES)
+        return ERR_TOO_BIG;
+    memcpy(out, directory, n);
+    out[n] = '/';
+    memcpy(out + n + 1, name, m + 1);
+    return OK;
+}
+
+static raft_id random_member(void)
+{
+    raft_id id = 0;
+    while (id == 0)
+        sys_random(&id, sizeof id);
+    return id;
+}
+
+static enum err create_member(const char *directory, const struct uuid *cluster, raft_id member,
+                              const struct raft_configuration *first)
+{
+    char log[PATH_MAX_BYTES];
+    enum err e = sub_path(directory, "log", log);
+    if (e == OK) {
+        e = sys_mkdir(directory);
+        if (e == ERR_EXISTS)
+            e = OK;
+    }
+    const struct log_store_options options = {.directory = log};
+    const struct log_store_identity identity = {.cluster = *cluster, .member = member};
+    if (e == OK)
+        e = driver_create(&options, &identity, first);
+    return e == OK ? sys_dir_sync(directory) : e;
+}
+
+enum err metadata_service_create(const char *directory, const struct uuid *cluster,
+                                 const char *address, bool bootstrap, uint64_t *member)
+{
+    *member = random_member();
+    struct raft_configuration first = {0};
+    enum err e = raft_configuration_set(&first, *member, RAFT_VOTER, address);
+    return e == OK ? create_member(directory, cluster, *member, bootstrap ? &first : NULL) : e;
+}
+
+enum err metadata_service_create_group(const char *const *directories, size_t count,
+                                       const struct uuid *cluster)
+{
+    struct raft_configuration first = {0};
+    raft_id members[RAFT_MEMBERS_MAX];
+    if (count == 0 || count > RAFT_MEMBERS_MAX)
+        return ERR_INVALID;
+    enum err e = OK;
+    for (size_t i = 0; e == OK && i < count; i++) {
+        members[i] = random_member();
+        e = raft_configuration_set(&first, members[i], RAFT_VOTER, "");
+    }
+    for (size_t i = 0; e == OK && i < count; i++)
+        e = create_member(directories[i], cluster, members[i], &first);
+    return e;
+}
+
+enum err metadata_service_peek(const char *directory, struct uuid *cluster, uint64_t *member)
+{
+    char log[PATH_MAX_BYTES];
+    enum err e = sub_path(directory, "log", log);
+    if (e != OK)
+        return e;
+    const struct log_store_options options = {.directory = log};
+    struct log_store *store;
+    struct log_recovery recovery;
+    e = log_store_open(&options, &store, &recovery);
+    if (e != OK)
+        return e;
+    *cluster = recovery.identity.cluster;
+    *member = recovery.identity.member;
+    log_recovery_release(&recovery);
+    log_store_close(store);
+    return OK;
+}
+
+static enum err start_driver(struct metadata_service *s)
+{
+    char log[PATH_MAX_BYTES];
+    enum err e = sub_path(s->config.directory, "log", log);
+    if (e != OK)
+        return e;
+    const struct timeouts *t = &s->config.timeouts;
+    const struct driver_options options = {
+        .log = {.directory = log, .segment_bytes = s->config.segment_bytes},
+        .tick = t->raft_tick,
+        .election_min_ticks = (uint32_t)(t->election_min / t->raft_tick),
+        .election_max_ticks = (uint32_t)(t->election_max / t->raft_tick),
+        .applied = state_applied(s->state),
+        .callbacks = {.arg = s, .send = service_raft_send, .apply = apply, .changed = changed},
+    };
+    struct log_store_identity identity;
+    e = driver_start(&options, &identity, &s->driver);
+    if (e != OK)
+        return e;
+    s->cluster = identity.cluster;
+    s->member = identity.member;
+    struct driver_status status;
+    driver_status(s->driver, &status);
+    service_raft_configure(s, &status.raft.configuration);
+    return OK;
+}
+
+static enum err start_workers(struct metadata_service *s)
+{
+    unsigned wanted = s->config.workers ? s->config.workers : WORKERS;
+    s->workers = sys_alloc(wanted * sizeof *s->workers);
+    enum err e = OK;
+    for (; e == OK && s->worker_count < wanted; s->worker_count += e == OK)
+        e = sys_thread_start(&s->workers[s->worker_count], "metadata-worker", 0, worker_main, s);
+    return e;
+}
+
+enum err metadata_service_start(const struct metadata_service_config *config,
+                                struct metadata_service **out)
+{
+    struct metadata_service *s = sys_alloc(sizeof *s);
+    s->config = *config;
+    sys_mutex_init(&s->lock);
+    sys_mutex_init(&s->queue_lock);
+    sys_cond_init(&s->queue_some);
+    s->queue_last = &s->queue_first;
+    reports_init(&s->reports);
+    char directory[PATH_MAX_BYTES];
+    enum err e = sub_path(config->directory, "state", directory);
+    if (e == OK)
+        e = state_open(directory, &s->state);
+    s->duties = duties_new(s);
+    if (e == OK)
+        e = start_driver(s);
+    if (e == OK)
+        e = start_workers(s);
+    if (e != OK) {
+        log_error("metadata", "the member in %s does not start: %s", config->directory,
+                  err_text(e));
+        metadata_service_stop(s);
+        return e;
+    }
+    *out = s;
+    return OK;
+}
+
+void metadata_service_stop(struct metadata_service *s)
+{
+    if (!s)
+        return;
+    duties_stop(s->duties);
+    sys_mutex_lock(&s->queue_lock);
+    s->stopping = true;
+    sys_mutex_unlock(&s->queue_lock);
+    sys_cond_broadcast(&s->queue_some);
+    if (s->driver)
+        driver_stop(s->driver); /* ends every proposal and barrier that still waits */
+    for (unsigned i = 0; i < s->worker_count; i++)
+        sys_thread_join(s->workers[i]);
+    assert(!s->queue_first);
+    sys_free(s->workers);
+    duties_free(s->duties);
+    if (s->state)
+        state_close(s->state);
+    reports_release(&s->reports);
+    sys_cond_release(&s->queue_some);
+    sys_mutex_release(&s->queue_lock);
+    sys_mutex_release(&s->lock);
+    sys_free(s);
+}
+
+enum err metadata_service_lead(struct metadata_service *s, struct shard_client *shards)
+{
+    return duties_start(s->duties, shards);
+}
+
+uint64_t metadata_service_member(const struct metadata_service *s)
+{
+    return s->member;
+}

@@ -1,0 +1,105 @@
+/* Shared by service.c (what a member answers), service_raft.c (messages between members) and
+ * duties.c (what a leader does on its own). */
+#pragma once
+#include "common/proto/message_types.h"
+#include "common/sys/log.h"
+#include "common/sys/sys.h"
+#include "common/proto/command.pb-c.h"
+#include "common/proto/query.pb-c.h"
+#include "common/proto/service.pb-c.h"
+#include "metadata/driver.h"
+#include "metadata/service.h"
+#include "metadata/state/state.h"
+#include "placement/cluster_map.h"
+
+enum {
+    SERVICE_PEERS_MAX = RAFT_MEMBERS_MAX,
+    SERVICE_QUEUE_MAX = 4096, /* queries past their barrier, waiting for a worker */
+    SERVICE_NODES_MAX = 1024, /* chunkservers and gateways that send heartbeats */
+    SERVICE_DISKS_PER_NODE = 256,
+};
+
+/* What a node said last. The message lives in its own arena. */
+struct node_report {
+    struct arena arena;
+    Heartbeat *heartbeat;
+    int64_t heard; /* sys_now */
+};
+
+/* Heartbeats as this leader heard them; emptied when it begins to lead. */
+struct reports {
+    struct sys_mutex lock;
+    struct node_report *nodes[SERVICE_NODES_MAX];
+    size_t count;
+};
+
+/* The way to another member. */
+struct raft_peer {
+    raft_id id;
+    char address[RAFT_ADDRESS_MAX + 1];
+    struct rpc_peer *peer;           /* over the wire, or */
+    struct metadata_service *linked; /* in this process */
+};
+
+struct job; /* a request on its way to a worker */
+
+struct metadata_service {
+    struct metadata_service_config config;
+    struct uuid cluster;
+    raft_id member;
+    struct driver *driver;
+    struct state *state;
+
+    struct sys_mutex lock;                   /* stamp, configuration, peers */
+    int64_t stamped;                         /* highest time given to a command */
+    struct raft_configuration configuration; /* as the driver told last */
+    struct raft_peer peers[SERVICE_PEERS_MAX];
+    size_t peer_count;
+
+    struct sys_mutex queue_lock;
+    struct sys_cond queue_some;
+    struct job *queue_first, **queue_last;
+    size_t queue_length;
+    bool stopping;
+    struct sys_thread **workers;
+    unsigned worker_count;
+
+    struct reports reports;
+    struct duties *duties;
+};
+
+/* service_raft.c: callbacks of the driver, and the route of MSG_RAFT. */
+void service_raft_configure(struct metadata_service *s, const struct raft_configuration *c);
+void service_raft_send(void *service, const struct raft_message *m);
+void service_raft_handle(void *service, struct rpc_request *request);
+
+/* service.c: proposes a command of the leader's own and waits for its result. *result in arena. */
+enum err service_execute(struct metadata_service *s, Command *command, int64_t deadline,
+                         struct arena *arena, Result **result) MUST_USE;
+/* A read of this member's own state, for a leader's duties: as of what is applied here. */
+enum err service_read(struct metadata_service *s, const Query *query, struct arena *arena,
+                      Answer **answer) MUST_USE;
+
+/* reports.c */
+void reports_init(struct reports *r);
+void reports_release(struct reports *r);
+void reports_clear(struct reports *r);
+enum err reports_take(struct reports *r, const Heartbeat *heartbeat) MUST_USE;
+/* When the node that has this disk was last heard of; 0: never. */
+int64_t reports_disk_heard(struct reports *r, uint32_t disk, bool *failed);
+/* Log time of the oldest read that any gateway has running; INT64_MAX: none. */
+int64_t reports_oldest_read(struct reports *r);
+/* Copies all of it into the arena. */
+void reports_copy(struct reports *r, struct arena *arena, Reports *out);
+
+/* duties.c: failure detection and placement */
+struct duties *duties_new(struct metadata_service *s);
+enum err duties_start(struct duties *d, struct shard_client *shards) MUST_USE;
+void duties_wake(struct duties *d); /* leadership changed, or a node was heard of */
+void duties_stop(struct duties *d); /* joins its thread; wakes go on being allowed */
+void duties_free(struct duties *d); /* NULL is allowed */
+
+/* collect.c: what is due for deletion. Deletes the shards of some due chunks, then their rows;
+ * *more: there is more to do at once. */
+enum err collect_some(struct metadata_service *s, struct shard_client *shards,
+                      struct cluster_map *map, bool *more) MUST_USE;

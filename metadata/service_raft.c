@@ -1,0 +1,89 @@
+#include <string.h>
+#include "metadata/raft_codec.h"
+#include "metadata/service_internal.h"
+
+/* Messages between members. Sending never blocks the driver: a message that cannot be queued at
+ * once is dropped, and Raft repeats what matters. */
+
+/* Locked. The way to a member, found by the address that the configuration gives. */
+static struct raft_peer *peer_of(struct metadata_service *s, raft_id id, const char *address)
+{
+    struct raft_peer *p = NULL;
+    for (size_t i = 0; i < s->peer_count && !p; i++)
+        if (s->peers[i].id == id)
+            p = &s->peers[i];
+    if (p && (p->linked || strcmp(p->address, address) == 0))
+        return p;
+    if (!p) {
+        if (s->peer_count == SERVICE_PEERS_MAX)
+            return NULL;
+        p = &s->peers[s->peer_count++];
+    }
+    memset(p, 0, sizeof *p);
+    p->id = id;
+    memcpy(p->address, address, strlen(address) + 1);
+    struct sys_addr where;
+    if (sys_addr_parse(address, &where) != OK ||
+        rpc_peer_get(s->config.node, &where, &p->peer) != OK) {
+        log_warn("raft", "member %016llx has an address that cannot be used: %s",
+                 (unsigned long long)id, address);
+        p->peer = NULL;
+    }
+    return p;
+}
+
+void service_raft_configure(struct metadata_service *s, const struct raft_configuration *c)
+{
+    sys_mutex_lock(&s->lock);
+    s->configuration = *c;
+    sys_mutex_unlock(&s->lock);
+}
+
+static void deliver(struct metadata_service *to, const void *bytes, size_t n)
+{
+    struct raft_message m;
+    if (raft_codec_decode(bytes, n, &m) == OK && driver_receive(to->driver, &m) != OK)
+        return; /* dropped: the inbox is full */
+}
+
+void service_raft_send(void *service, const struct raft_message *m)
+{
+    struct metadata_service *s = service;
+    sys_mutex_lock(&s->lock);
+    const struct raft_member *member = raft_configuration_find(&s->configuration, m->to);
+    struct raft_peer *p = member ? peer_of(s, m->to, member->address) : NULL;
+    struct metadata_service *linked = p ? p->linked : NULL;
+    struct rpc_peer *peer = p ? p->peer : NULL;
+    sys_mutex_unlock(&s->lock);
+    if (!linked && !peer)
+        return;
+    size_t n = raft_codec_size(m);
+    uint8_t *bytes = sys_alloc(n);
+    raft_codec_encode(m, bytes);
+    if (linked) {
+        deliver(linked, bytes, n);
+    } else {
+        RaftBytes body = RAFT_BYTES__INIT;
+        body.message = (ProtobufCBinaryData){.len = n, .data = bytes};
+        if (rpc_control_notify(peer, MSG_RAFT, &body.base) != OK) {
+            /* Not connected, or its queue is full: lost, as messages may be. */
+        }
+    }
+    sys_free(bytes);
+}
+
+void service_raft_handle(void *service, struct rpc_request *request)
+{
+    const RaftBytes *body = (const RaftBytes *)rpc_request_body(request);
+    if (body)
+        deliver(service, body->message.data, body->message.len);
+    rpc_reply(request, OK, NULL, NULL, 0, 0);
+}
+
+void metadata_service_link(struct metadata_service *s, struct metadata_service *other)
+{
+    sys_mutex_lock(&s->lock);
+    if (s->peer_count < SERVICE_PEERS_MAX)
+        s->peers[s->peer_count++] = (struct raft_peer){.id = other->member, .linked = other};
+    sys_mutex_unlock(&s->lock);
+}

@@ -1,0 +1,41 @@
+/* The replicated state: buckets, objects, uploads, chunks, disks, pools, users, sessions. A
+ * deterministic function of the log's commands over one kv store.
+ *
+ * One thread applies. Every apply writes its changes and the applied index in one synced kv batch
+ * (hazard 1); only then are results given out. Reads run beside it on snapshots, from any thread.
+ * Time is log time, monotonic, taken from the commands; nothing here looks at a clock. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include "common/base/arena.h"
+#include "common/base/err.h"
+#include "common/proto/query.pb-c.h"
+
+struct state;
+
+/* Opens the state in directory, making it when missing. ERR_BUSY, ERR_CORRUPT, ERR_IO. */
+enum err state_open(const char *directory, struct state **out) MUST_USE;
+void state_close(struct state *s);
+
+/* One committed command, and what came of it. */
+struct state_entry {
+    uint64_t index;
+    const void *data; /* a packed Command */
+    size_t length;
+    const void *result; /* out: a packed Result, in the arena given to state_apply */
+    size_t result_length;
+};
+/* Applies entries in order; indices ascend and are above state_applied. last: the index up to which
+ * everything is applied then (entries that are no commands are not given). Synced on return. An
+ * error is fatal: the kv store failed, or ERR_UNSUPPORTED, a command of a later version. */
+enum err state_apply(struct state *s, struct state_entry *entries, size_t count, uint64_t last,
+                     struct arena *arena) MUST_USE;
+
+uint64_t state_applied(const struct state *s); /* any thread, like the two below */
+int64_t state_time(const struct state *s);     /* log time, ns */
+uint64_t state_epoch(const struct state *s);   /* of the cluster map */
+
+/* Answers from a snapshot of now. *answer (in arena) is set unless the store fails; its `error` is
+ * returned, and its time and epoch are always filled in. */
+enum err state_query(struct state *s, const Query *query, struct arena *arena,
+                     Answer **answer) MUST_USE;
