@@ -22,7 +22,7 @@ struct rpc_node;
 struct shard_local {
     void *context;
     bool (*has_disk)(void *context, disk_id disk);
-    enum err (*write_begin)(void *context, disk_id disk, const struct shard_header *header,
+    enum err (*write_begin)(void *context, disk_id disk, const struct stored_shard *header,
                             uint64_t since_epoch, void **write);
     /* Copies or references the payload before it returns; ERR_BUSY: the disk's window is full. */
     enum err (*write_append)(void *write, const void *data, size_t length, size_t at,
@@ -43,7 +43,7 @@ void shard_client_free(struct shard_client *c);
 /* Begins a write as the call `tag` of the gather; it finishes when committed or failed. since_epoch:
  * of the slot's newest holder as the writer knows it; 0 for repair and backfill. */
 enum err shard_write_begin(struct shard_client *c, struct gather *g, disk_id disk,
-                           const struct shard_header *header, uint64_t since_epoch, uint32_t tag,
+                           const struct stored_shard *header, uint64_t since_epoch, uint32_t tag,
                            struct shard_write **out) MUST_USE;
 /* [at, at+length) of buf are the shard's next bytes: whole blocks, or the last one. Takes a
  * reference of its own. ERR_BUSY: the window is full, gather_next gives credit. */
