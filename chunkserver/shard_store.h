@@ -30,19 +30,6 @@
 
 struct shard_store;
 
-/* What a disk keeps about a shard beside its bytes; given by the writer, never changed. Shards of one
- * chunk with different nonces come from different attempts and never decode together. */
-struct stored_shard {
-    struct shard_id id;
-    uint32_t pool;
-    uint32_t length;       /* bytes of this shard, at most SHARD_LENGTH_MAX */
-    uint32_t chunk_length; /* bytes of the chunk before padding */
-    uint32_t cell;         /* the pool's cell size in bytes */
-    uint8_t k, m;
-    uint64_t nonce;
-    int64_t began; /* log time at which the write began */
-};
-
 /* ---- a disk and who it is ---- */
 
 struct shard_store_config {

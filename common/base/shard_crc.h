@@ -22,6 +22,19 @@ enum {
     SHARD_BLOCKS_MAX = SHARD_LENGTH_MAX / SHARD_BLOCK,
 };
 
+/* What a disk keeps about a shard beside its bytes; given by the writer, never changed. Shards of one
+ * chunk with different nonces come from different attempts and never decode together. */
+struct stored_shard {
+    struct shard_id id;
+    uint32_t pool;
+    uint32_t length;       /* bytes of this shard, at most SHARD_LENGTH_MAX */
+    uint32_t chunk_length; /* bytes of the chunk before padding */
+    uint32_t cell;         /* the pool's cell size in bytes */
+    uint8_t k, m;
+    uint64_t nonce;
+    int64_t began; /* log time at which the write began */
+};
+
 static inline uint32_t shard_block_count(uint32_t length)
 {
     return length / SHARD_BLOCK + (length % SHARD_BLOCK != 0);
