@@ -3,7 +3,6 @@ VARIANT ?= release
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SEEDS   ?= 200
-JOBS    ?= 2
 CC      ?= gcc
 MAKEFLAGS += --no-builtin-rules
 
@@ -34,24 +33,79 @@ CHECK_C      := $(wildcard tests/check/*.c)
 UNIT_SIM     := $(UNIT_SIM_C:%.c=$B/%)
 UNIT_POSIX   := $(UNIT_POSIX_C:%.c=$B/%)
 
-.PHONY: all unit clean help
+.PHONY: all demo test test-long sim bench lint lint-objects unit unit-programs \
+	unit-posix-programs print-unit print-unit-posix install clean help packages
 .SECONDARY:
+#: make                build everything; names the packages that are missing
 all: $B/cairn
+
+#: make demo           set up, build, and watch a cluster survive two lost disks
+demo:
+	@tools/setup.sh build demo
+	@$(MAKE) --no-print-directory all
+	@tools/demo.sh
+
+#: make test           set up, build, run every test; closes with 'N passed, N failed'
+test:
+	@tools/setup.sh build test
+	@tests/run-all.sh
+
+#: make test-long      the soaks: big files, many rounds, every client
+test-long:
+	@tools/setup.sh build test
+	@tests/run-all.sh --long
+
+#: make unit           the unit suites of this VARIANT (release, asan, tsan)
+unit: unit-programs
+	@tests/run-suites.sh $(UNIT_SIM) $(UNIT_POSIX)
+unit-programs: $(UNIT_SIM) $(UNIT_POSIX)
+unit-posix-programs: $(UNIT_POSIX)
+print-unit:
+	@echo $(UNIT_SIM) $(UNIT_POSIX)
+print-unit-posix:
+	@echo $(UNIT_POSIX)
+
+#: make sim SEEDS=N    the simulator with seeds 1 .. N
+sim: $B/sim-run
+	$B/sim-run --seeds $(SEEDS)
+
+#: make bench          the benchmark, as JSON and a table
+bench: all
+	@tests/bench/run.sh
+
+#: make lint           layers, purity, globals, lengths, formatting, headers alone
+lint: lint-objects
+	@tools/lint/lint.py
+lint-objects: $B/libcairn.a $(FLOOR_LIBS) $B/tools/main.o
+
+#: make install        cairn into DESTDIR and PREFIX (/usr/local)
+install: all
+	install -D -m 755 $B/cairn $(DESTDIR)$(PREFIX)/bin/cairn
+	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/cairn/README.md
+	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/cairn/LICENSE
+
+#: make clean          remove build/
+clean:
+	rm -rf build
 
 help:
 	@sed -n 's/^#: //p' Makefile
 
-#: make                build everything
+# Stops before the first compilation when a package is missing, and names it.
+packages:
+	@tools/setup.sh --check build
+
 $B/cairn: $B/tools/main.o $B/libcairn.a $B/libposix.a $B/libleveldb.a
 	$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $B/libcairn.a $B/libposix.a $B/libleveldb.a -Wl,--end-group $(LIBS)
 
-#: make unit           build and run the unit suites of this VARIANT (release, asan, tsan)
-unit: $(UNIT_SIM) $(UNIT_POSIX)
-	@tests/run-suites.sh $^
+SIM_O := $(patsubst %.c,$B/%.o,$(wildcard tests/sim/*.c))
+$B/sim-run: $(SIM_O) $B/libcheck.a $B/libcairn.a $B/libsim.a $B/libmemory.a
+	$(CC) $(LDFLAGS_ALL) -o $@ $(SIM_O) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
 
 build/gen/%.pb-c.c build/gen/%.pb-c.h: %.proto
 	@mkdir -p build/gen
 	protoc-c --c_out=build/gen $<
+$(PROTO_C): | packages
 
 # A broken or half-written object must never look finished: write aside, then rename.
 define compile
@@ -59,7 +113,7 @@ define compile
 $(CC) $(CFLAGS_ALL) -MMD -MP -MF $(@:.o=.d) -MT $@ -c -o $@.new $<
 @mv $@.new $@
 endef
-$B/%.o: %.c | $(PROTO_C)
+$B/%.o: %.c | $(PROTO_C) packages
 	$(compile)
 $B/gen/%.o: build/gen/%.c
 	$(compile)
@@ -86,8 +140,5 @@ $(UNIT_SIM): $B/%: $B/%.o $B/tests/unit/suite.o $B/tests/unit/suite_sim.o $B/lib
 	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcunit $(LIBS)
 $(UNIT_POSIX): $B/%: $B/%.o $B/tests/unit/suite.o $B/tests/unit/suite_posix.o $B/libcheck.a $B/libcairn.a $B/libposix.a $B/libleveldb.a
 	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcunit $(LIBS)
-
-clean:
-	rm -rf build
 
 -include $(shell find build -name '*.d' 2>/dev/null)

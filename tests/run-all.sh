@@ -1,0 +1,70 @@
+#!/bin/bash
+# Every test, stage by stage; `make test` calls it with all packages installed. Goes on after a
+# failure, so that one run shows them all. Closes with "N passed, N failed".
+#
+#   tests/run-all.sh            what make test runs, within ten minutes on two cores
+#   tests/run-all.sh --long     the soaks: the simulator, cluster and clients stages with
+#                               CAIRN_LONG=1 and the shares of the rows "long ..."
+set -u
+cd "${BASH_SOURCE[0]%/*}/.." || exit 1
+. tests/results.sh
+
+long=
+[ "${1:-}" != --long ] || long="long "
+[ -z "$long" ] || export CAIRN_LONG=1
+unset MAKEFLAGS MAKELEVEL MFLAGS
+export JOBS=${JOBS:-$(nproc)}
+RESULTS=$(mktemp)
+export RESULTS
+trap 'rm -f "$RESULTS"' EXIT
+started=$SECONDS
+
+stage() { # name
+    echo "== $1 (at $((SECONDS - started)) s)"
+}
+build() { # name make-arguments...
+    local name=$1
+    shift
+    run_one build "$name" make -s -j "$JOBS" "$@"
+}
+suites() { # variant make-variable
+    local list
+    list=$(make -s VARIANT="$1" "$2")
+    [ -n "$list" ] || return 0
+    # shellcheck disable=SC2086
+    tests/run-suites.sh $list
+}
+# Each executable test_* of a folder is one program; what it needs lies beside it, not executable.
+programs() { # stage folder
+    local program
+    for program in "$2"/test_*; do
+        [ -f "$program" ] && [ -x "$program" ] || continue
+        run_one "$long$1" "${program#tests/}" "$program"
+    done
+}
+
+stage "release build"
+build release all lint-objects
+if [ -z "$long" ]; then
+    stage lint
+    run_one lint lint tools/lint/lint.py
+    programs lint tests/lint
+    stage "unit suites under ASan and UBSan"
+    build asan VARIANT=asan unit-programs && suites asan print-unit
+    stage "suites on the real floor under TSan"
+    build tsan VARIANT=tsan unit-posix-programs && suites tsan print-unit-posix
+fi
+if ls tests/sim/*.c >/dev/null 2>&1; then
+    stage simulator
+    build simulator build/release/sim-run &&
+        run_one "${long}simulator" "${long}simulator" make -s sim SEEDS="${SEEDS:-${long:+2}200}"
+fi
+stage cluster
+programs cluster tests/cluster
+stage clients
+programs clients tests/clients
+
+read -r passed failed <<<"$(awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }' "$RESULTS")"
+echo "== done in $((SECONDS - started)) s"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
