@@ -1,0 +1,99 @@
+/* The simulated world: processes on hosts, a network, disks and virtual time, in one OS thread,
+ * decided by one seed. The same seed gives the same run, down to the trace hash.
+ *
+ *   sim_init(seed);
+ *   int server = sim_spawn("server", 2, server_main, &config);
+ *   sim_spawn("client", 1, client_main, &config);
+ *   bool finished = sim_run(60 * SYS_SECOND, NULL, NULL);
+ *   struct sim_stats stats = sim_end();
+ *
+ * Everything between init and end may also be called from inside a simulated process (a unit test
+ * that starts, crashes and restarts servers). There is one world at a time.
+ *
+ * A process is a main function and an argument, which must outlive the world or the process that
+ * made it. Its threads are fibers; at every [S] primitive of sys.h time moves, somebody else may
+ * run and the process may crash. A crash does not unwind: its memory is freed, its sockets are
+ * reset, and of what it wrote to its host's file system and did not sync a random part is gone:
+ * any subset of 512-byte sectors, any tail of the changes to a directory.
+ *
+ * The world ends the OS process, saying why, when: nothing can run (each fiber and what it waits for
+ * is listed), a mutex is locked twice, freed while held, or held across a file or network call, a
+ * main function returns while its threads live, a fiber runs 10 s of CPU without a primitive. */
+#pragma once
+#include "common/sys/sys.h"
+
+struct sim_stats {
+    uint64_t hash;     /* of everything that happened, in order */
+    int64_t now;       /* virtual time at the end, ns */
+    uint64_t points;   /* primitives called */
+    uint64_t switches; /* fibers resumed */
+    uint64_t fibers;   /* started */
+    uint64_t crashes;  /* of processes */
+    uint64_t blocks_freed_by_crash, bytes_freed_by_crash;
+    uint64_t sectors_torn; /* unsynced sectors that a crash took back */
+};
+
+void sim_init(uint64_t seed);
+/* Runs until done(arg) is true (asked between steps; may be NULL), all processes have ended, or the
+ * virtual time is over. False in the last case. Not from inside a process. */
+bool sim_run(int64_t until, bool (*done)(void *arg), void *arg);
+struct sim_stats sim_end(void);
+struct sim_stats sim_stats(void); /* so far */
+/* Lists all live fibers and what they wait for on stderr. */
+void sim_report(void);
+int64_t sim_now(void);     /* not a primitive: time stands still */
+uint64_t sim_random(void); /* from the world's seed */
+/* Where log lines go; NULL: nowhere. */
+void sim_log_to(void (*sink)(void *arg, const char *process, const char *line, size_t n),
+                void *arg);
+
+/* ---- processes ---- */
+
+/* Starts a process and returns its pid (>= 0), which it keeps over restarts. */
+int sim_spawn(const char *name, uint32_t host, void (*main_function)(void *arg), void *arg);
+void sim_crash(int pid);              /* now, between two primitives; no effect on a dead one */
+void sim_stop(int pid);               /* as SIGTERM: sets its stop event */
+void sim_reload(int pid);             /* as SIGHUP */
+void sim_restart(int pid);            /* starts a dead one again */
+void sim_pause(int pid, bool paused); /* as SIGSTOP and SIGCONT */
+/* Restarts by itself this long after each crash or sys_exit; 0: never. */
+void sim_restart_after(int pid, int64_t delay);
+void sim_crash_at(int pid, uint64_t nth);               /* its nth primitive from now; 0: never */
+void sim_random_crashes(int pid, uint64_t mean_points); /* 0: none */
+bool sim_alive(int pid);
+uint64_t sim_points(int pid); /* primitives since its (re)start */
+int sim_exit_status(int pid); /* of sys_exit; 0 after main returned, -1 after a crash */
+int sim_self(void);           /* the pid of the calling process */
+
+struct sim_leaks {
+    uint64_t blocks, bytes, threads, sockets, files, events, mutexes, conds;
+};
+/* What the process holds now. After its main returned: what it had left. */
+struct sim_leaks sim_leaks(int pid);
+
+/* ---- hosts: 10.0.0.host; host 1..65535 ---- */
+
+struct sys_addr sim_addr(uint32_t host, uint16_t port);
+void sim_clock_skew(uint32_t host, int64_t ns); /* added to sys_wall */
+
+/* ---- network ---- */
+
+/* Nothing passes from one to the other; what was sent waits, as TCP would. */
+void sim_cut(uint32_t from, uint32_t to, bool cut);
+void sim_partition(uint32_t a, uint32_t b, bool cut);   /* both ways */
+void sim_delay(uint32_t from, uint32_t to, int64_t ns); /* added to each delivery */
+void sim_reset_connections(uint32_t a, uint32_t b);
+void sim_random_resets(uint64_t mean_sends); /* 0: none */
+
+/* ---- disks: the files of a host at or below a path; "/" for all. At most 16 rules a host. ---- */
+
+/* The nth file primitive there from now on fails (1: the next); sticky: and all after it. nth 0
+ * ends it. */
+void sim_disk_fail(uint32_t host, const char *path, uint64_t nth, enum err error, bool sticky);
+void sim_disk_hang(uint32_t host, const char *path, bool hung);
+void sim_disk_slow(uint32_t host, const char *path, int64_t ns); /* added to each primitive */
+uint64_t sim_disk_primitives(uint32_t host);                     /* counted since the start */
+void sim_disk_limit(uint32_t host, uint64_t bytes); /* the whole host's; default 64 GiB */
+/* Changes one byte by xor, on the platter and in the cache. */
+enum err sim_disk_flip(uint32_t host, const char *path, uint64_t offset, uint8_t mask) MUST_USE;
+enum err sim_disk_wipe(uint32_t host, const char *path) MUST_USE; /* empties a directory, durably */
