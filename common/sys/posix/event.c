@@ -1,6 +1,6 @@
 /* Events on eventfd, the wait for many of them, and the signals that set two of them.
  *
- * The state of an event is its descriptor's, nothing beside it, so that setting is one system
+ * The state of an event is its descriptor's, no flag beside it, so that setting is one system
  * call that also a signal handler may make. */
 #define _GNU_SOURCE
 #include <assert.h>
@@ -35,6 +35,7 @@ void sys_event_set(struct sys_event *e)
 {
     uint64_t one = 1;
     ssize_t n;
+    atomic_fetch_add_explicit(&e->order, 1, memory_order_release);
     do
         n = write(e->fd, &one, sizeof one);
     while (n < 0 && errno == EINTR);
@@ -52,7 +53,9 @@ void sys_event_clear(struct sys_event *e)
 bool sys_event_is_set(const struct sys_event *e)
 {
     struct pollfd p = {.fd = e->fd, .events = POLLIN};
-    return poll(&p, 1, 0) == 1;
+    bool set = poll(&p, 1, 0) == 1;
+    (void)atomic_load_explicit(&e->order, memory_order_acquire);
+    return set;
 }
 
 enum err posix_await(int fd, short bits, int64_t deadline)
@@ -88,8 +91,10 @@ static void poll_entry(const struct sys_poll *v, struct pollfd *p)
 static uint8_t poll_ready(const struct sys_poll *v, short bits)
 {
     assert(!(bits & POLLNVAL));
-    if (v->event && !v->socket)
+    if (v->event && !v->socket) {
+        (void)atomic_load_explicit(&v->event->order, memory_order_acquire);
         return bits & POLLIN ? SYS_READ : 0;
+    }
     uint8_t ready = 0;
     if (bits & POLLIN)
         ready |= SYS_READ;
@@ -129,7 +134,7 @@ enum err sys_poll(struct sys_poll *v, size_t n, int64_t deadline)
 static struct {
     pthread_once_t once;
     struct sys_event stop, reload;
-} signals = {.once = PTHREAD_ONCE_INIT, .stop = {-1}, .reload = {-1}};
+} signals = {.once = PTHREAD_ONCE_INIT, .stop = {.fd = -1}, .reload = {.fd = -1}};
 
 static void on_signal(int number)
 {

@@ -1,6 +1,7 @@
 /* What the files of this floor share. */
 #pragma once
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
@@ -8,6 +9,9 @@
 
 struct sys_event {
     int fd; /* an eventfd: readable = set */
+    /* Says nothing; who sees the event set also sees what its setter wrote before. The kernel keeps
+     * that order, but neither C nor TSan knows that. */
+    atomic_uint order;
 };
 
 struct sys_socket {

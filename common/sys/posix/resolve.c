@@ -1,7 +1,6 @@
-/* Host names. getaddrinfo has no deadline, so it runs on libc's own helper thread; a look-up that
- * outlives its caller is kept on a list and freed by a later call. */
+/* Host names. getaddrinfo has no deadline, so each look-up has a thread of its own; one that outlives
+ * its caller is kept on a list and joined by a later call. */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -9,10 +8,14 @@
 #include <string.h>
 #include "common/sys/posix/posix_internal.h"
 
+enum { STACK = 256 << 10 };
+
 struct lookup {
-    struct gaicb request;
-    struct addrinfo hints;
+    pthread_t thread;
     char host[256], port[8];
+    struct sys_event *done;
+    int result; /* of getaddrinfo; valid once done is set */
+    struct addrinfo *found;
     struct lookup *next;
 };
 
@@ -21,16 +24,27 @@ static struct {
     struct lookup *list; /* given up, perhaps still running */
 } abandoned = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
-static void lookup_free(struct lookup *l)
+static void *lookup_main(void *arg)
 {
-    if (l->request.ar_result)
-        freeaddrinfo(l->request.ar_result);
+    struct lookup *l = arg;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG};
+    l->result = getaddrinfo(l->host, l->port, &hints, &l->found);
+    sys_event_set(l->done);
+    return NULL;
+}
+
+static void lookup_join(struct lookup *l)
+{
+    pthread_join(l->thread, NULL);
+    if (l->result == 0)
+        freeaddrinfo(l->found);
+    sys_event_free(l->done);
     sys_free(l);
 }
 
 static void abandon(struct lookup *l)
 {
-    (void)gai_cancel(&l->request);
     pthread_mutex_lock(&abandoned.mutex);
     l->next = abandoned.list;
     abandoned.list = l;
@@ -42,14 +56,35 @@ static void reap(void)
     pthread_mutex_lock(&abandoned.mutex);
     for (struct lookup **at = &abandoned.list; *at;) {
         struct lookup *l = *at;
-        if (gai_error(&l->request) == EAI_INPROGRESS) {
-            at = &l->next;
-        } else {
+        if (sys_event_is_set(l->done)) {
             *at = l->next;
-            lookup_free(l);
+            lookup_join(l);
+        } else {
+            at = &l->next;
         }
     }
     pthread_mutex_unlock(&abandoned.mutex);
+}
+
+static enum err lookup_start(const char *host, uint16_t port, struct lookup **out)
+{
+    struct lookup *l = sys_alloc(sizeof *l);
+    snprintf(l->host, sizeof l->host, "%s", host);
+    snprintf(l->port, sizeof l->port, "%u", port);
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK);
+    enum err e = sys_event_new(&l->done);
+    if (!e && pthread_create(&l->thread, &attributes, lookup_main, l))
+        e = ERR_BUSY;
+    pthread_attr_destroy(&attributes);
+    if (e) {
+        sys_event_free(l->done);
+        sys_free(l);
+    } else {
+        *out = l;
+    }
+    return e;
 }
 
 static size_t collect(const struct addrinfo *list, struct sys_addr *out, size_t max)
@@ -75,6 +110,20 @@ static size_t collect(const struct addrinfo *list, struct sys_addr *out, size_t 
     return n;
 }
 
+static bool numeric(const char *host, uint16_t port, struct sys_addr *out, size_t max, size_t *n)
+{
+    char text[8];
+    snprintf(text, sizeof text, "%u", port);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICSERV | AI_NUMERICHOST};
+    struct addrinfo *found;
+    if (getaddrinfo(host, text, &hints, &found))
+        return false;
+    *n = collect(found, out, max);
+    freeaddrinfo(found);
+    return true;
+}
+
 enum err sys_resolve(const char *host, uint16_t port, int64_t deadline, struct sys_addr *out,
                      size_t max, size_t *n)
 {
@@ -82,39 +131,20 @@ enum err sys_resolve(const char *host, uint16_t port, int64_t deadline, struct s
     reap();
     if (strlen(host) >= sizeof((struct lookup *)0)->host)
         return ERR_NOT_FOUND;
-    struct lookup *l = sys_alloc(sizeof *l);
-    snprintf(l->host, sizeof l->host, "%s", host);
-    snprintf(l->port, sizeof l->port, "%u", port);
-    l->hints = (struct addrinfo){.ai_family = AF_UNSPEC,
-                                 .ai_socktype = SOCK_STREAM,
-                                 .ai_flags = AI_NUMERICSERV | AI_NUMERICHOST};
-    l->request = (struct gaicb){
-        .ar_name = l->host, .ar_service = l->port, .ar_request = &l->hints, .ar_result = NULL};
-    /* A numeric host needs no thread. */
-    if (getaddrinfo(l->host, l->port, &l->hints, &l->request.ar_result) == 0) {
-        *n = collect(l->request.ar_result, out, max);
-        lookup_free(l);
+    if (numeric(host, port, out, max, n))
         return *n ? OK : ERR_NOT_FOUND;
+    struct lookup *l;
+    enum err e = lookup_start(host, port, &l);
+    if (e)
+        return e;
+    struct sys_poll wait = {.event = l->done};
+    e = sys_poll(&wait, 1, deadline);
+    if (e) {
+        abandon(l);
+        return e;
     }
-    l->request.ar_result = NULL;
-    l->hints.ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG;
-    struct gaicb *one[1] = {&l->request};
-    if (getaddrinfo_a(GAI_NOWAIT, one, 1, NULL)) {
-        lookup_free(l);
-        return ERR_BUSY;
-    }
-    const struct gaicb *const wait[1] = {&l->request};
-    int state;
-    while ((state = gai_error(&l->request)) == EAI_INPROGRESS) {
-        struct timespec storage;
-        int result = gai_suspend(wait, 1, posix_timeout(deadline, &storage));
-        if (result == EAI_AGAIN && sys_now() >= deadline) {
-            abandon(l);
-            return ERR_TIMEOUT;
-        }
-    }
-    if (state == 0)
-        *n = collect(l->request.ar_result, out, max);
-    lookup_free(l);
+    if (l->result == 0)
+        *n = collect(l->found, out, max);
+    lookup_join(l);
     return *n ? OK : ERR_NOT_FOUND;
 }

@@ -88,6 +88,7 @@ UNSEEN static void switch_to_scheduler(struct fiber *f)
                                    fibers.scheduler_stack_bytes);
 #endif
 #if defined(__SANITIZE_THREAD__)
+    SYNC_RELEASE(&world); /* acquired where the world is looked at from outside */
     __tsan_switch_to_fiber(fibers.scheduler_tsan, TSAN_NO_SYNC);
 #endif
     context_switch(&f->context, fibers.scheduler);

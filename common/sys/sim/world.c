@@ -418,6 +418,7 @@ bool sim_run(int64_t until, bool (*done)(void *arg), void *arg)
     bool finished = true;
     for (;;) {
         bury_dead();
+        SYNC_ACQUIRE(&world);
         if ((done && done(arg)) || !anybody_alive())
             break;
         finished = world.now < until;
