@@ -1,0 +1,205 @@
+#include <assert.h>
+#include <string.h>
+#include "common/client/chunk_fetch_internal.h"
+#include "common/client/map_cache.h"
+#include "common/sys/sys.h"
+
+/* A range of a chunk, in order. The range is cut into rounds of a few stripes; while the bytes of one
+ * round are used, the next ones are on their way (READ_AHEAD of them). */
+
+enum { READ_AHEAD = 3, SHARD_BYTES_PER_ROUND = FETCH_BYTES_MAX };
+#define BUFFER_PATIENCE (5 * SYS_SECOND)
+#define BUFFER_PAUSE    (5 * SYS_MS)
+
+struct round {
+    bool used;
+    uint32_t from, to; /* of the chunk */
+    struct fetch fetch;
+};
+
+struct chunk_reader {
+    struct chunk_source source;
+    const struct request_context *request;
+    struct map_cache *map_cache;
+    struct gather gather;
+    struct sys_event *event;
+    uint32_t stripes_per_round;
+    uint32_t end;     /* of the range */
+    uint32_t planned; /* up to here rounds have been begun */
+    struct round rounds[READ_AHEAD];
+    uint32_t first; /* the round that is being used: a ring */
+    bool walking;   /* the pieces of the first round */
+    struct stripe_walk walk;
+};
+
+enum err chunk_reader_open(const struct chunk_io *io, const struct request_context *request,
+                           uint32_t pool, const struct chunk_id *id, uint32_t chunk_length,
+                           uint32_t offset, uint32_t length, struct chunk_reader **out)
+{
+    if ((uint64_t)offset + length > chunk_length)
+        return ERR_INVALID;
+    struct chunk_reader *r = sys_alloc(sizeof *r);
+    r->request = request;
+    r->map_cache = io->map;
+    const struct cluster_map *map = map_cache_ref(io->map);
+    enum err e = sys_event_new(&r->event);
+    if (e == OK)
+        e = gather_init(&r->gather, r->event, request);
+    if (e != OK) {
+        map_cache_unref(io->map, map);
+        if (r->event)
+            sys_event_free(r->event);
+        sys_free(r);
+        return e;
+    }
+    e = chunk_source_init(&r->source, io, &r->gather, map, pool, id, chunk_length);
+    r->source.map = map;
+    if (e == OK) {
+        uint32_t cell = r->source.layout.cell_size;
+        r->stripes_per_round = cell < SHARD_BYTES_PER_ROUND ? SHARD_BYTES_PER_ROUND / cell : 1;
+        r->planned = offset;
+        r->end = offset + length;
+        e = cell > SHARD_BYTES_PER_ROUND ? ERR_UNSUPPORTED : OK;
+    }
+    if (e != OK) {
+        chunk_reader_free(r);
+        return e;
+    }
+    *out = r;
+    return OK;
+}
+
+static struct round *round_at(struct chunk_reader *r, uint32_t i)
+{
+    return &r->rounds[(r->first + i) % READ_AHEAD];
+}
+
+/* Begins the next round in a free place. */
+static enum err begin_round(struct chunk_reader *r, struct round *round)
+{
+    const struct stripe_layout *l = &r->source.layout;
+    uint32_t bytes_per_stripe = l->k * l->cell_size;
+    uint32_t stripe = r->planned / bytes_per_stripe;
+    uint64_t to =
+        (uint64_t)(stripe / r->stripes_per_round + 1) * r->stripes_per_round * bytes_per_stripe;
+    memset(round, 0, sizeof *round);
+    round->from = r->planned;
+    round->to = to < r->end ? (uint32_t)to : r->end;
+    round->fetch.source = &r->source;
+    round->fetch.tag = (uint32_t)(round - r->rounds) * FETCH_TAG_STEP;
+    for (unsigned i = 0; i < l->k; i++) {
+        struct stripe_range w = stripe_shard_range(l, i, round->from, round->to - round->from);
+        round->fetch.shards[i].wanted = (struct shard_range){w.offset, w.length};
+    }
+    enum err e = fetch_start(&round->fetch);
+    if (e == OK) {
+        round->used = true;
+        r->planned = round->to;
+    }
+    return e;
+}
+
+/* Begins as many rounds as there is room and memory for. */
+static enum err read_ahead(struct chunk_reader *r)
+{
+    enum err e = OK;
+    for (uint32_t i = 0; e == OK && i < READ_AHEAD && r->planned < r->end; i++)
+        if (!round_at(r, i)->used)
+            e = begin_round(r, round_at(r, i));
+    return e == ERR_BUSY && r->rounds[r->first].used ? OK : e;
+}
+
+static void take(struct chunk_reader *r, uint32_t tag)
+{
+    struct round *round = &r->rounds[tag / FETCH_TAG_STEP];
+    if (round->used)
+        fetch_take(&round->fetch, tag);
+}
+
+/* Whatever is ready now, or the first thing that becomes so until then. */
+static enum err pump(struct chunk_reader *r, int64_t until)
+{
+    struct call *call;
+    enum err e = gather_next(&r->gather, until, &call);
+    while (e == OK) {
+        struct call_info info = call_info(call);
+        if (info.finished)
+            take(r, info.tag);
+        e = gather_next(&r->gather, 0, &call);
+    }
+    return e == ERR_TIMEOUT || e == ERR_EMPTY ? OK : e;
+}
+
+/* The first round's bytes are here. */
+static enum err await_round(struct chunk_reader *r)
+{
+    struct round *round = &r->rounds[r->first];
+    int64_t patience = sys_now() + BUFFER_PATIENCE;
+    for (;;) {
+        int64_t now = sys_now();
+        enum err e = read_ahead(r);
+        if (e == OK && round->used) {
+            e = fetch_poll(&round->fetch, now);
+            if (e == OK && round->fetch.done)
+                return OK;
+        }
+        if (e != OK && e != ERR_BUSY)
+            return e;
+        if (now >= r->request->deadline)
+            return ERR_TIMEOUT;
+        if (e == ERR_BUSY && now >= patience)
+            return ERR_BUSY;
+        int64_t until = e == ERR_BUSY ? now + BUFFER_PAUSE : round->fetch.hedge_at;
+        if (until > r->request->deadline)
+            until = r->request->deadline;
+        if (e == ERR_BUSY && r->gather.outstanding == 0)
+            sys_sleep_until(until);
+        e = pump(r, until);
+        if (e != OK)
+            return e;
+    }
+}
+
+enum err chunk_reader_next(struct chunk_reader *r, const void **data, size_t *n)
+{
+    struct stripe_piece piece;
+    *n = 0;
+    for (;;) {
+        struct round *round = &r->rounds[r->first];
+        if (r->walking && stripe_walk_next(&r->walk, &piece)) {
+            const struct fetch *f = &round->fetch;
+            uint32_t skip = piece.shard_offset - f->shards[piece.cell].wanted.offset;
+            *data = fetch_bytes(f, piece.cell) + skip;
+            *n = piece.length;
+            return OK;
+        }
+        if (r->walking) {
+            fetch_release(&round->fetch);
+            round->used = false;
+            r->walking = false;
+            r->first = (r->first + 1) % READ_AHEAD;
+            continue;
+        }
+        if (!round->used && r->planned == r->end)
+            return OK;
+        enum err e = await_round(r);
+        if (e == OK)
+            e = stripe_walk_init(&r->walk, &r->source.layout, round->from, round->to - round->from);
+        if (e != OK)
+            return e;
+        r->walking = true;
+    }
+}
+
+void chunk_reader_free(struct chunk_reader *r)
+{
+    if (!r)
+        return;
+    for (uint32_t i = 0; i < READ_AHEAD; i++)
+        if (r->rounds[i].used)
+            fetch_release(&r->rounds[i].fetch);
+    gather_release(&r->gather);
+    sys_event_free(r->event);
+    map_cache_unref(r->map_cache, r->source.map);
+    sys_free(r);
+}
