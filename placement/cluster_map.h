@@ -11,7 +11,8 @@
  *
  * Invariants
  *  M1  disks and pools are in ascending order of id; id 0 is never used.
- *  M2  a pool has exactly (1 << pg_bits) * (k + m) slots; k, m, cell and pg_bits never change.
+ *  M2  a pool has exactly (1 << pg_bits) * (k + m) slots; k, m and cell never change, pg_bits only
+ *      until the first slot is assigned.
  *  M3  in a slot's list no disk appears twice, and since_epoch descends.
  *  M4  a slot with count 0 was never assigned; once assigned it is never empty again.
  *
@@ -32,6 +33,7 @@ enum {
     POOL_M_MAX = 8,
     POOL_SLOTS_MAX = POOL_K_MAX + POOL_M_MAX,
     POOL_PG_BITS_MAX = 16,
+    POOL_PG_BITS_DEFAULT_MAX = 10, /* a table is assigned by one command of at most 1,024 rows */
     POOL_CELL_MIN = 4096,
     POOL_CELL_MAX = 1 << 20,
     SLOT_HOLDERS_MAX = 8,
@@ -98,7 +100,8 @@ enum err cluster_map_put_disk(struct cluster_map *map, const struct cluster_disk
 /* ERR_NOT_FOUND. Slots that name it are left: their holders are then treated as failed. */
 enum err cluster_map_remove_disk(struct cluster_map *map, disk_id id) MUST_USE;
 /* Adds a pool (spec->slots is not read) with all slots unassigned. When a pool with this id is
- * there: only name and domain are taken, ERR_INVALID when k, m, cell or pg_bits differ. */
+ * there: name and domain are taken, pg_bits while no slot is assigned; ERR_INVALID when k, m or cell
+ * differ, or pg_bits of an assigned pool. */
 enum err cluster_map_put_pool(struct cluster_map *map, const struct cluster_pool *spec) MUST_USE;
 
 const struct cluster_disk *cluster_map_disk(const struct cluster_map *map,
@@ -119,7 +122,10 @@ static inline uint32_t pool_pg_count(const struct cluster_pool *pool)
 {
     return UINT32_C(1) << pool->pg_bits;
 }
-/* The power of two nearest 100 x disks / width, from 8 to 2^POOL_PG_BITS_MAX, as its exponent. */
+/* Whether any slot has a holder. */
+bool pool_assigned(const struct cluster_pool *pool);
+/* The power of two nearest 100 x disks / width, from 8 to 2^POOL_PG_BITS_DEFAULT_MAX,
+ * as its exponent. */
 uint8_t pool_default_pg_bits(size_t disks, unsigned width);
 
 /* ---- chunk -> PG: the first pg_bits bits of XXH64(chunk id) ---- */

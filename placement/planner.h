@@ -44,6 +44,12 @@ struct planner_report {
 enum err planner_plan(const struct cluster_map *map, uint32_t pool, struct planner_move **moves,
                       size_t *count, struct planner_report *report) MUST_USE;
 
+/* The first table of a pool that has none, with 2^pg_bits PGs: *table is an array from sys_alloc of
+ * *count = 2^pg_bits x (k+m) disks, row by row, as even as P3 asks. ERR_UNAVAILABLE: fewer disks
+ * than k+m can be used. ERR_EXISTS: it has a table. ERR_INVALID: pg_bits. */
+enum err planner_table(const struct cluster_map *map, uint32_t pool, uint8_t pg_bits,
+                       disk_id **table, size_t *count, struct planner_report *report) MUST_USE;
+
 /* The weighted ideal number of slots of every disk of the map, in the map's order, in units of
  * 2^-16 slot; 0 for disks that cannot be used. out has map->disk_count places. */
 enum err planner_ideal(const struct cluster_map *map, uint32_t pool, uint64_t *out) MUST_USE;
