@@ -1,9 +1,18 @@
 /* Formats a log line and hands it to the floor. Never fails, never allocates. */
+#include <stdatomic.h>
 #include <stdio.h>
 #include "common/sys/log.h"
 #include "common/sys/sys.h"
 
 enum { LINE_MAX_BYTES = 1024 };
+
+/* Written once, while the process has one thread; the same for every simulated process. */
+static atomic_int least_level = LOG_INFO;
+
+void log_level_set(enum log_level least)
+{
+    atomic_store(&least_level, (int)least);
+}
 
 static const char *level_name(enum log_level level)
 {
@@ -60,6 +69,8 @@ static size_t format_time(char *out, size_t size)
 
 void log_line(enum log_level level, const char *area, const char *format, ...)
 {
+    if ((int)level < atomic_load_explicit(&least_level, memory_order_relaxed))
+        return;
     char line[LINE_MAX_BYTES + 1];
     size_t n = format_time(line, sizeof line);
     int k = snprintf(line + n, sizeof line - n, " %s %s ", level_name(level), area);

@@ -11,6 +11,9 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 void log_line(enum log_level level, const char *area, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Lines below this level are dropped; LOG_INFO at first. Of the process, set once at its start. */
+void log_level_set(enum log_level least);
+
 #define log_info(area, ...)  log_line(LOG_INFO, area, __VA_ARGS__)
 #define log_warn(area, ...)  log_line(LOG_WARN, area, __VA_ARGS__)
 #define log_error(area, ...) log_line(LOG_ERROR, area, __VA_ARGS__)

@@ -177,3 +177,35 @@ enum err sys_dir_list(const char *path, void (*visit)(void *arg, const char *nam
                       void *arg) MUST_USE; /* [S] */
 enum err sys_disk_space(const char *path, uint64_t *total_bytes,
                         uint64_t *free_bytes) MUST_USE; /* [S] free: for us, now */
+
+/* ---- other processes, the environment, the terminal: for the tools; in the simulator there are
+ * none (ERR_UNSUPPORTED, NULL, 0) ---- */
+
+/* Names one process for good: the pid alone may be given to another after it ended. */
+struct sys_process {
+    int64_t pid;
+    uint64_t started; /* the kernel's stamp of its start */
+};
+enum sys_process_signal { SYS_PROCESS_STOP, SYS_PROCESS_KILL, SYS_PROCESS_RELOAD };
+enum { SYS_ARGUMENTS_MAX = 64 };
+
+/* Starts argv[0] (a path; argv ends with NULL) in a session of its own, so that it outlives the
+ * terminal and us; no descriptor of ours but: input from /dev/null, output and errors appended to
+ * the file output. ERR_NOT_FOUND, ERR_ACCESS: argv[0] cannot be run. */
+enum err sys_process_spawn(const char *const *argv, const char *output,
+                           struct sys_process *out) MUST_USE;
+/* Fills in started for a pid that runs now, else ERR_NOT_FOUND. */
+enum err sys_process_find(int64_t pid, struct sys_process *out) MUST_USE;
+/* ERR_NOT_FOUND when it has ended, even if its pid has a new owner. */
+enum err sys_process_signal(const struct sys_process *p, enum sys_process_signal what) MUST_USE;
+/* OK when it has ended (a child is reaped), ERR_TIMEOUT when it still runs. *status: what a child
+ * exited with, 128 + signal when it was killed, -1 when it was no child of ours. */
+enum err sys_process_wait(const struct sys_process *p, int64_t deadline, int *status) MUST_USE;
+/* The path of the program that this process runs. */
+enum err sys_program_path(char *out, size_t max) MUST_USE;
+/* A variable of the environment, NULL when unset. */
+const char *sys_environment(const char *name);
+/* Columns of the terminal that standard output is; 0 when it is none. */
+unsigned sys_terminal_columns(void);
+/* Changes a file to be read and written by its owner alone. */
+enum err sys_file_private(const char *path) MUST_USE;

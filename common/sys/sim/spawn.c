@@ -1,0 +1,49 @@
+/* A simulated process starts no others, has no environment and no terminal. */
+#include "common/sys/sys.h"
+
+enum err sys_process_spawn(const char *const *argv, const char *output, struct sys_process *out)
+{
+    (void)argv, (void)output, (void)out;
+    return ERR_UNSUPPORTED;
+}
+
+enum err sys_process_find(int64_t pid, struct sys_process *out)
+{
+    (void)pid, (void)out;
+    return ERR_UNSUPPORTED;
+}
+
+enum err sys_process_signal(const struct sys_process *p, enum sys_process_signal what)
+{
+    (void)p, (void)what;
+    return ERR_UNSUPPORTED;
+}
+
+enum err sys_process_wait(const struct sys_process *p, int64_t deadline, int *status)
+{
+    (void)p, (void)deadline, (void)status;
+    return ERR_UNSUPPORTED;
+}
+
+enum err sys_program_path(char *out, size_t max)
+{
+    (void)out, (void)max;
+    return ERR_UNSUPPORTED;
+}
+
+const char *sys_environment(const char *name)
+{
+    (void)name;
+    return NULL;
+}
+
+unsigned sys_terminal_columns(void)
+{
+    return 0;
+}
+
+enum err sys_file_private(const char *path)
+{
+    (void)path;
+    return OK; /* a simulated disk has one owner */
+}
