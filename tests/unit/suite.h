@@ -8,6 +8,9 @@
  * sleeps, virtual time. A suite under a folder that ends in _posix links the real floor instead
  * (suite_posix.c) and gets an empty directory in suite_dir().
  *
+ * On the simulated floor a test whose name begins with "outside: " runs outside of any world and makes
+ * its own (common/sys/sim/sim.h).
+ *
  *   suite [--filter TEXT] [--seed N] [--list]
  *
  * Closes with "N passed, N failed"; exit status 0 only when none failed. */

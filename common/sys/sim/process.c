@@ -283,7 +283,12 @@ void sim_random_crashes(int pid, uint64_t mean_points)
 
 bool sim_alive(int pid)
 {
-    return process_of(pid)->alive;
+    sim_enter();
+    bool alive = process_of(pid)->alive;
+    if (!alive)
+        SYNC_ACQUIRE(&world); /* who sees it dead may look at what it left in shared memory */
+    sim_leave();
+    return alive;
 }
 
 uint64_t sim_points(int pid)
