@@ -1,4 +1,4 @@
-/* What both stores share. */
+/* The directory of a store: what both of them share. */
 #pragma once
 #include "common/base/err.h"
 
