@@ -1,6 +1,6 @@
 #include <stdio.h>
 #include <string.h>
-#include "common/kv/directory.h"
+#include "common/kv/kv_internal.h"
 #include "common/sys/sys.h"
 
 enum err kv_make_directory(const char *directory)

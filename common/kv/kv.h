@@ -5,9 +5,8 @@
  * Contract
  *  K1  A batch is atomic: after a crash all of it is there or none of it.
  *  K2  A batch written with sync = true and answered OK survives every crash.
- *  K3  Of the batches written without sync a crash keeps ANY SUBSET, and a synced one after them
- *      need not save them: LevelDB does not sync the old log when it rotates. Who needs order or
- *      "A implies B" syncs each, or puts both into one batch. kv_close keeps them all.
+ *  K3  Of the batches written without sync since the last synced one, a crash keeps ANY SUBSET.
+ *      Not a prefix: LevelDB does not sync the old log when it rotates. Who needs order syncs.
  *  K4  A failed write is sticky: every later write fails until the store is opened again. Callers
  *      treat it as fatal.
  *  K5  Keys and values are bytes; keys order as unsigned bytes, shorter first. Key at most 4 KiB,

@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <leveldb/c.h>
-#include "common/kv/directory.h"
+#include "common/kv/kv_internal.h"
 #include "common/sys/log.h"
 #include "common/sys/sys.h"
 

@@ -1,7 +1,6 @@
 #include "common/kv/memory/log_internal.h"
 #include <assert.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include "common/base/cursor.h"
 #include "common/base/digest.h"
@@ -102,39 +101,10 @@ static uint64_t record_length(const struct log *l, uint64_t offset, const uint8_
     return whole;
 }
 
-/* A whole record that the scan met. */
-struct found {
-    uint64_t sequence;
-    const uint8_t *payload;
-    uint32_t length, count;
-};
-
-static int by_sequence(const void *a, const void *b)
-{
-    const struct found *x = a, *y = b;
-    return (x->sequence > y->sequence) - (x->sequence < y->sequence);
-}
-
-static enum err replay(struct log *l, struct found *v, size_t n, log_visit *visit, void *arg)
-{
-    qsort(v, n, sizeof *v, by_sequence);
-    for (size_t i = 0; i < n; i++) {
-        const struct found *f = &v[i];
-        if (f->sequence <= l->sequence ||
-            !visit_payload(f->payload, f->length, f->count, f->sequence, NULL, NULL))
-            return ERR_CORRUPT;
-        l->sequence = f->sequence;
-        visit_payload(f->payload, f->length, f->count, f->sequence, visit, arg);
-    }
-    return OK;
-}
-
 static enum err scan(struct log *l, const uint8_t *bytes, uint64_t size, log_visit *visit,
                      void *arg, bool *holes)
 {
     uint64_t first_hole = UINT64_MAX;
-    struct found *v = sys_alloc((size_t)(size / LOG_BLOCK + 1) * sizeof *v);
-    size_t n = 0;
     for (uint64_t at = LOG_BLOCK, step; at < size; at += step) {
         step = record_length(l, at, bytes + at, size - at);
         if (step == 0) {
@@ -145,20 +115,19 @@ static enum err scan(struct log *l, const uint8_t *bytes, uint64_t size, log_vis
         }
         struct reader r;
         reader_init(&r, bytes + at + 8, LOG_RECORD_HEADER - 8);
-        struct found *f = &v[n++];
-        f->sequence = read_u64(&r);
-        uint64_t synced = read_u64(&r);
-        f->length = read_u32(&r);
-        f->count = read_u32(&r);
-        f->payload = bytes + at + LOG_RECORD_HEADER;
+        uint64_t sequence = read_u64(&r), synced = read_u64(&r);
+        uint32_t n = read_u32(&r), count = read_u32(&r);
+        const uint8_t *payload = bytes + at + LOG_RECORD_HEADER;
+        if (sequence <= l->sequence || !visit_payload(payload, n, count, sequence, NULL, NULL))
+            return ERR_CORRUPT;
+        l->sequence = sequence;
         if (synced > l->synced_end)
             l->synced_end = synced;
+        visit_payload(payload, n, count, sequence, visit, arg);
     }
     *holes = first_hole != UINT64_MAX || size % LOG_BLOCK != 0;
     uint64_t good_end = first_hole < size ? first_hole : size;
-    enum err e = good_end < l->synced_end ? ERR_CORRUPT : replay(l, v, n, visit, arg);
-    sys_free(v);
-    return e;
+    return good_end < l->synced_end ? ERR_CORRUPT : OK;
 }
 
 enum err log_open(struct log *l, const char *directory, log_visit *visit, void *arg, bool *holes)
@@ -208,17 +177,9 @@ enum err log_create(struct log *l, const char *directory)
     return sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE | SYS_OPEN_TRUNCATE, &l->file);
 }
 
-static void drop_buffer(struct log *l)
-{
-    sys_free(l->buffer);
-    l->buffer = NULL;
-    l->buffer_size = 0;
-}
-
 enum err log_publish(struct log *l)
 {
     char from[SYS_PATH_MAX], to[SYS_PATH_MAX];
-    drop_buffer(l); /* as large as the records of a new file, which are larger than most batches */
     /* The header comes last, since it says how far the file goes; the rename makes it count. */
     enum err e = write_header(l);
     if (!e)
@@ -243,7 +204,7 @@ uint8_t *log_payload(struct log *l, size_t n)
     return l->buffer + LOG_RECORD_HEADER;
 }
 
-enum err log_append(struct log *l, uint64_t sequence, size_t n, uint32_t count)
+enum err log_append(struct log *l, size_t n, uint32_t count)
 {
     size_t whole = (size_t)round_up(LOG_RECORD_HEADER + n);
     assert(whole <= l->buffer_size && l->end % LOG_BLOCK == 0);
@@ -253,7 +214,7 @@ enum err log_append(struct log *l, uint64_t sequence, size_t n, uint32_t count)
     writer_init(&w, l->buffer, LOG_RECORD_HEADER);
     write_bytes(&w, record_magic, sizeof record_magic);
     write_u32(&w, 0);
-    write_u64(&w, sequence);
+    write_u64(&w, l->sequence + 1);
     write_u64(&w, l->synced_end);
     write_u32(&w, (uint32_t)n);
     write_u32(&w, count);
@@ -263,8 +224,7 @@ enum err log_append(struct log *l, uint64_t sequence, size_t n, uint32_t count)
     enum err e = sys_file_write(l->file, l->end, l->buffer, whole);
     if (!e) {
         l->end += whole;
-        if (sequence > l->sequence)
-            l->sequence = sequence;
+        l->sequence++;
     }
     return e;
 }
@@ -281,6 +241,8 @@ void log_close(struct log *l)
 {
     if (l->file)
         sys_file_close(l->file);
+    sys_free(l->buffer);
     l->file = NULL;
-    drop_buffer(l);
+    l->buffer = NULL;
+    l->buffer_size = 0;
 }

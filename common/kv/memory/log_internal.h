@@ -13,7 +13,7 @@
  *
  *    0  4  "KVMR"
  *    4  4  CRC32C of salt (8), the record's offset (8), bytes 8 .. 31 and the payload
- *    8  8  sequence: batches are replayed in this order, which need not be the file's
+ *    8  8  sequence, rising from record to record
  *   16  8  synced end: the file was synced up to here before this record was written
  *   24  4  payload length
  *   28  4  number of operations
@@ -38,7 +38,7 @@ struct log {
     char directory[SYS_PATH_MAX];
     struct sys_file *file; /* NULL: closed */
     uint64_t salt, end, synced_end;
-    uint64_t sequence; /* the highest of all records */
+    uint64_t sequence; /* of the last record */
     uint8_t *buffer;   /* one record being built */
     size_t buffer_size;
 };
@@ -47,7 +47,7 @@ struct log {
 typedef void log_visit(void *arg, uint64_t sequence, struct kv_slice key,
                        const struct kv_slice *value);
 
-/* Opens DIRECTORY/log and shows its operations by sequence. *holes: it lacks records in the middle or
+/* Opens DIRECTORY/log and shows its operations in order. *holes: it lacks records in the middle or
  * at the end. ERR_NOT_FOUND, ERR_CORRUPT, ERR_UNSUPPORTED (a later version). */
 enum err log_open(struct log *l, const char *directory, log_visit *visit, void *arg,
                   bool *holes) MUST_USE;
@@ -56,8 +56,7 @@ enum err log_create(struct log *l, const char *directory) MUST_USE;
 enum err log_publish(struct log *l) MUST_USE;
 /* Room for a payload of n bytes, filled in by the caller before log_append. */
 uint8_t *log_payload(struct log *l, size_t n);
-/* sequence: never used before in this file. */
-enum err log_append(struct log *l, uint64_t sequence, size_t n, uint32_t count) MUST_USE;
+enum err log_append(struct log *l, size_t n, uint32_t count) MUST_USE;
 enum err log_sync(struct log *l) MUST_USE;
 void log_close(struct log *l);
 

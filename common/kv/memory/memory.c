@@ -1,13 +1,9 @@
 /* kv.h over a sorted table in memory (table_internal.h) and one file of batches (log_internal.h).
  *
- *  M1  The operations of a batch become visible together, after what can fail has been done.
+ *  M1  A batch reaches the file before readers see it; its operations become visible together.
  *  M2  The first failed write or sync stays: every later write answers the same (K4).
  *  M3  What an open has read is synced before it returns: a later crash cannot take back what a
  *      caller has seen.
- *
- *  M4  Some unsynced batches are held back from the file over the next few writes, synced ones among
- *      them, so that a crash in the simulator shows what K3 allows: LevelDB loses an old log's tail
- *      and keeps what was synced into the next.
  *
  * DIRECTORY holds log, LOCK, and log.new while the log is written anew: at an open that found holes
  * or much garbage, and by the writer when the log has outgrown what lives in it. */
@@ -15,7 +11,7 @@
 #include <assert.h>
 #include <string.h>
 #include "common/base/cursor.h"
-#include "common/kv/directory.h"
+#include "common/kv/kv_internal.h"
 #include "common/kv/memory/log_internal.h"
 #include "common/kv/memory/table_internal.h"
 #include "common/sys/log.h"
@@ -29,8 +25,6 @@ enum {
     REWRITE_LEAST = 256 << 10, /* a log below this is left alone while it is written to */
     REWRITE_LEAST_OPEN = 16 << 10,
     REWRITE_FACTOR = 4,
-    HOLD_ONE_IN = 4, /* unsynced batches */
-    HOLD_WRITES = 3,
 };
 
 struct kv {
@@ -44,13 +38,6 @@ struct kv {
     struct sys_file *lock;
     enum err failed;
     uint64_t rewrite_at; /* not before the log is this long */
-    struct {
-        uint8_t *bytes; /* NULL: none is held back */
-        size_t length;
-        uint32_t count;
-        uint64_t sequence;
-        unsigned writes; /* since */
-    } held;
 };
 
 struct kv_batch {
@@ -146,12 +133,6 @@ static void apply_batch(struct kv *kv, const struct kv_batch *b)
     assert(reader_finished(&r));
 }
 
-static void drop_held(struct kv *kv)
-{
-    sys_free(kv->held.bytes);
-    kv->held.bytes = NULL;
-}
-
 /* Everything that is visible now as records of a new file. */
 static enum err write_all(struct kv *kv, struct log *fresh)
 {
@@ -168,7 +149,7 @@ static enum err write_all(struct kv *kv, struct log *fresh)
         if (more && b->length < REWRITE_RECORD)
             continue;
         memcpy(log_payload(fresh, b->length), b->bytes, b->length);
-        e = log_append(fresh, fresh->sequence + 1, b->length, (uint32_t)b->count);
+        e = log_append(fresh, b->length, (uint32_t)b->count);
         kv_batch_clear(b);
     }
     kv_iterator_free(i);
@@ -197,7 +178,6 @@ static enum err rewrite(struct kv *kv)
         return e;
     }
     log_close(&kv->log);
-    drop_held(kv); /* it is in the new file */
     kv->log = fresh;
     kv->rewrite_at = REWRITE_LEAST;
     return OK;
@@ -222,38 +202,6 @@ static void rewrite_when_large(struct kv *kv)
     }
 }
 
-static enum err append_held(struct kv *kv)
-{
-    if (!kv->held.bytes)
-        return OK;
-    memcpy(log_payload(&kv->log, kv->held.length), kv->held.bytes, kv->held.length);
-    enum err e = log_append(&kv->log, kv->held.sequence, kv->held.length, kv->held.count);
-    drop_held(kv);
-    return e;
-}
-
-/* The file's part of a write (M4). */
-static enum err write_file(struct kv *kv, const struct kv_batch *b, bool sync)
-{
-    enum err e = OK;
-    if (kv->held.bytes && ++kv->held.writes > HOLD_WRITES)
-        e = append_held(kv);
-    if (!e && b->count > 0) {
-        uint64_t sequence = ++kv->log.sequence;
-        if (!sync && !kv->held.bytes && (sequence * 0x9e3779b97f4a7c15u >> 32) % HOLD_ONE_IN == 0) {
-            kv->held.bytes = memcpy(sys_alloc(b->length), b->bytes, b->length);
-            kv->held.length = b->length;
-            kv->held.count = (uint32_t)b->count;
-            kv->held.sequence = sequence;
-            kv->held.writes = 0;
-            return OK;
-        }
-        memcpy(log_payload(&kv->log, b->length), b->bytes, b->length);
-        e = log_append(&kv->log, sequence, b->length, (uint32_t)b->count);
-    }
-    return e || !sync ? e : log_sync(&kv->log);
-}
-
 enum err kv_write(struct kv *kv, const struct kv_batch *b, bool sync)
 {
     sys_mutex_lock(&kv->mutex);
@@ -261,7 +209,13 @@ enum err kv_write(struct kv *kv, const struct kv_batch *b, bool sync)
     kv->writing = true;
     sys_mutex_unlock(&kv->mutex);
     enum err e = kv->failed;
-    if (!e && (e = write_file(kv, b, sync))) {
+    if (!e && b->count > 0) {
+        memcpy(log_payload(&kv->log, b->length), b->bytes, b->length);
+        e = log_append(&kv->log, b->length, (uint32_t)b->count);
+    }
+    if (!e && sync)
+        e = log_sync(&kv->log);
+    if (e && !kv->failed) {
         kv->failed = e;
         log_error("kv", "a write to %s failed: %s; the store takes no more writes",
                   kv->log.directory, err_text(e));
@@ -340,10 +294,6 @@ void kv_close(struct kv *kv)
     if (!kv)
         return;
     assert(!kv->writing);
-    enum err e = kv->failed ? OK : append_held(kv);
-    if (e)
-        log_warn("kv", "an unsynced batch did not reach %s: %s", kv->log.directory, err_text(e));
-    drop_held(kv);
     log_close(&kv->log);
     if (kv->lock)
         sys_file_close(kv->lock);

@@ -1,4 +1,4 @@
-/* The directory of a store: what both of them share. */
+/* What both stores share. */
 #pragma once
 #include "common/base/err.h"
 

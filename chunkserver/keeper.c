@@ -1,0 +1,49 @@
+/* The keeper of a disk: one thread that flushes the index every interval, or earlier when the tail
+ * has grown or somebody asks; gives dead space back; and looks how much room there is. */
+#include "chunkserver/store_internal.h"
+
+/* Waits for the next round. False: stop. */
+static bool await_round(struct shard_store *s, uint64_t *wanted)
+{
+    int64_t until = sys_now() + s->config.flush_interval;
+    enum err waited = OK;
+    sys_mutex_lock(&s->lock);
+    while (!s->keeper_stop && waited != ERR_TIMEOUT && s->flush_wanted == s->flush_done &&
+           s->tail.count < TAIL_FLUSH)
+        waited = sys_cond_wait(&s->house, &s->lock, until);
+    bool stop = s->keeper_stop;
+    *wanted = s->flush_wanted;
+    sys_mutex_unlock(&s->lock);
+    return !stop;
+}
+
+void keeper_run(void *store)
+{
+    struct shard_store *s = store;
+    uint64_t wanted;
+    while (await_round(s, &wanted)) {
+        enum err e = index_flush(s, false, false);
+        if (!e)
+            space_refresh(s);
+        sys_mutex_lock(&s->lock);
+        s->flush_done = wanted;
+        sys_cond_broadcast(&s->changed);
+        /* A failed disk has nothing left to keep, but who asks must still be answered. */
+        while (s->failed && !s->keeper_stop && s->flush_wanted == s->flush_done)
+            (void)sys_cond_wait(&s->house, &s->lock, SYS_FOREVER);
+        sys_mutex_unlock(&s->lock);
+    }
+}
+
+enum err shard_store_flush(struct shard_store *s, int64_t deadline)
+{
+    enum err waited = OK;
+    sys_mutex_lock(&s->lock);
+    uint64_t mine = ++s->flush_wanted;
+    sys_cond_signal(&s->house);
+    while (s->flush_done < mine && waited != ERR_TIMEOUT && !s->failed)
+        waited = sys_cond_wait(&s->changed, &s->lock, deadline);
+    enum err e = s->failed ? ERR_DISK_FAILED : s->flush_done < mine ? ERR_TIMEOUT : OK;
+    sys_mutex_unlock(&s->lock);
+    return e;
+}

@@ -1,0 +1,305 @@
+/* A disk's life: format, open, close, identity, figures. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include "chunkserver/store_internal.h"
+#include "common/sys/log.h"
+
+enum {
+    DEFAULT_EXTENT_MIB = 256,
+    DEFAULT_IO_THREADS = 4,
+    DEFAULT_QUEUE = 256,
+    DEFAULT_WRITERS = 128,
+    DEFAULT_STAGING = 64,
+    DEFAULT_WINDOW = 4,
+    DEFAULT_FULL_PERCENT = 95,
+    EXTENT_LEAST_MIB = 1,
+    IO_THREADS_MAX = 64,
+    INCARNATION_BITS = 24, /* sequences hold it above 40 bits */
+};
+
+enum err shard_store_format(const char *directory, const struct uuid *cluster,
+                            const struct uuid *disk)
+{
+    struct superblock sb;
+    char path[SYS_PATH_MAX];
+    enum err e = superblock_read(directory, &sb);
+    if (e == OK || e == ERR_FORMAT) {
+        log_error("store", "%s holds a disk already", directory);
+        return ERR_EXISTS;
+    }
+    if (e != ERR_NOT_FOUND)
+        return e;
+    memset(&sb, 0, sizeof(sb));
+    sb.cluster = *cluster;
+    sb.disk = *disk;
+    sys_random(sb.salt, sizeof(sb.salt));
+    e = disk_path(directory, "extents", path);
+    if (!e)
+        e = sys_mkdir(path);
+    if (e == ERR_EXISTS)
+        e = OK;
+    if (!e)
+        e = superblock_write(directory, &sb); /* syncs the directory: extents/, too */
+    if (e)
+        log_error("store", "cannot make a disk of %s: %s", directory, err_text(e));
+    return e;
+}
+
+static void identity_of(const struct superblock *sb, struct shard_store_identity *out)
+{
+    *out = (struct shard_store_identity){sb->cluster, sb->disk, sb->id, sb->incarnation};
+}
+
+enum err shard_store_peek(const char *directory, struct shard_store_identity *out)
+{
+    struct superblock sb;
+    enum err e = superblock_read(directory, &sb);
+    if (!e)
+        identity_of(&sb, out);
+    return e;
+}
+
+static void set_defaults(struct shard_store_config *c)
+{
+    if (c->extent_bytes == 0)
+        c->extent_bytes = (uint64_t)DEFAULT_EXTENT_MIB << 20;
+    if (c->extent_bytes < (uint64_t)EXTENT_LEAST_MIB << 20)
+        c->extent_bytes = (uint64_t)EXTENT_LEAST_MIB << 20;
+    if (c->io_threads == 0)
+        c->io_threads = DEFAULT_IO_THREADS;
+    if (c->io_threads > IO_THREADS_MAX)
+        c->io_threads = IO_THREADS_MAX;
+    if (c->queue_max == 0)
+        c->queue_max = DEFAULT_QUEUE;
+    if (c->writers_max == 0)
+        c->writers_max = DEFAULT_WRITERS;
+    if (c->staging_max == 0)
+        c->staging_max = DEFAULT_STAGING;
+    if (c->window == 0)
+        c->window = DEFAULT_WINDOW;
+    if (c->full_percent == 0 || c->full_percent > 100)
+        c->full_percent = DEFAULT_FULL_PERCENT;
+    if (c->flush_interval == 0)
+        c->flush_interval = SYS_SECOND;
+}
+
+/* One process at a time: before anything of the disk is looked at. */
+static enum err lock_disk(struct shard_store *s)
+{
+    char path[SYS_PATH_MAX];
+    enum err e = disk_path(s->directory, "lock", path);
+    if (!e)
+        e = sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE, &s->lock_file);
+    if (!e)
+        e = sys_file_lock(s->lock_file);
+    if (e == ERR_BUSY) {
+        log_error("store", "%s is open in another process", s->directory);
+        e = ERR_DISK_IN_USE;
+    }
+    return e;
+}
+
+static enum err check_superblock(struct shard_store *s)
+{
+    const struct uuid none = {{0}};
+    enum err e = superblock_read(s->directory, &s->superblock);
+    if (e == ERR_NOT_FOUND)
+        log_error("store", "%s is missing or was never formatted as a disk; is it mounted?",
+                  s->directory);
+    else if (e)
+        log_error("store", "%s/superblock: %s", s->directory, err_text(e));
+    if (!e && !uuid_equal(&s->config.cluster, &none) &&
+        !uuid_equal(&s->config.cluster, &s->superblock.cluster)) {
+        log_error("store", "%s belongs to another cluster", s->directory);
+        e = ERR_FOREIGN_DISK;
+    }
+    return e;
+}
+
+static enum err bump_incarnation(struct shard_store *s)
+{
+    s->superblock.incarnation++;
+    if (s->superblock.incarnation >> INCARNATION_BITS)
+        return ERR_FORMAT;
+    return superblock_write(s->directory, &s->superblock);
+}
+
+static enum err start_thread(struct shard_store *s, const char *name, void (*run)(void *))
+{
+    enum err e = sys_thread_start(&s->threads[s->thread_count], name, 0, run, s);
+    if (!e)
+        s->thread_count++;
+    return e;
+}
+
+static enum err start_threads(struct shard_store *s)
+{
+    enum err e = OK;
+    s->threads = sys_alloc((s->config.io_threads + 2) * sizeof(struct sys_thread *));
+    for (unsigned i = 0; !e && i < s->config.io_threads; i++)
+        e = start_thread(s, "disk-io", io_run);
+    if (!e)
+        e = start_thread(s, "disk-commit", commit_run);
+    if (!e)
+        e = start_thread(s, "disk-keeper", keeper_run);
+    return e;
+}
+
+/* I/O threads first: what they finish, the committer must still make durable. */
+static void stop_threads(struct shard_store *s)
+{
+    bool *stops[3] = {&s->io_stop, &s->commit_stop, &s->keeper_stop};
+    struct sys_cond *conds[3] = {&s->work, &s->commits, &s->house};
+    unsigned joined = 0;
+    for (int i = 0; i < 3; i++) {
+        sys_mutex_lock(&s->lock);
+        s->stopping = true;
+        *stops[i] = true;
+        sys_cond_broadcast(conds[i]);
+        sys_mutex_unlock(&s->lock);
+        unsigned upto = i == 0 ? s->config.io_threads : s->config.io_threads + (unsigned)i;
+        for (; joined < upto && joined < s->thread_count; joined++)
+            sys_thread_join(s->threads[joined]);
+    }
+    sys_free(s->threads);
+    s->threads = NULL;
+    s->thread_count = 0;
+}
+
+static void release(struct shard_store *s)
+{
+    assert(s->writer_count == 0 && !s->write_first && !s->job_first && !s->commit_first);
+    index_release(s);
+    extent_close_all(s);
+    tables_forget(s);
+    for (struct staging *b = s->staging_free, *next; b; b = next) {
+        next = b->next;
+        sys_free(b->data);
+        sys_free(b);
+    }
+    sys_file_close(s->lock_file);
+    struct sys_cond *conds[] = {&s->work, &s->commits, &s->house, &s->changed, &s->room};
+    for (size_t i = 0; i < sizeof(conds) / sizeof(*conds); i++)
+        sys_cond_release(conds[i]);
+    sys_mutex_release(&s->lock);
+    sys_free(s);
+}
+
+static struct shard_store *new_store(const struct shard_store_config *config)
+{
+    struct shard_store *s = sys_alloc(sizeof(*s));
+    s->config = *config;
+    set_defaults(&s->config);
+    snprintf(s->directory, sizeof(s->directory), "%s", config->directory);
+    s->config.directory = s->directory;
+    sys_mutex_init(&s->lock);
+    struct sys_cond *conds[] = {&s->work, &s->commits, &s->house, &s->changed, &s->room};
+    for (size_t i = 0; i < sizeof(conds) / sizeof(*conds); i++)
+        sys_cond_init(conds[i]);
+    return s;
+}
+
+static enum err open_disk(struct shard_store *s)
+{
+    bool rebuild = false;
+    /* Looked at before the lock, so that a directory that is no disk is left without a file. */
+    enum err e = check_superblock(s);
+    if (!e)
+        e = lock_disk(s);
+    if (!e)
+        e = check_superblock(s); /* as it is now that nobody else changes it */
+    if (!e)
+        e = bump_incarnation(s);
+    if (!e)
+        e = index_open(s, &rebuild);
+    if (!e)
+        e = recovery_run(s, rebuild);
+    s->stats.index_rebuilt = rebuild && s->superblock.incarnation > 1;
+    if (!e)
+        space_refresh(s);
+    return e ? e : start_threads(s);
+}
+
+enum err shard_store_open(struct shard_store **out, const struct shard_store_config *config)
+{
+    *out = NULL;
+    if (!config->directory || strlen(config->directory) >= SYS_PATH_MAX - 64)
+        return ERR_INVALID;
+    struct shard_store *s = new_store(config);
+    enum err e = open_disk(s);
+    if (e) {
+        log_error("store", "cannot open the disk %s: %s", config->directory, err_text(e));
+        stop_threads(s);
+        release(s);
+        return e;
+    }
+    log_info("store", "opened %s disk=%u incarnation=%llu shards=%llu%s", s->directory,
+             s->superblock.id, (unsigned long long)s->superblock.incarnation,
+             (unsigned long long)s->stats.shards, s->stats.unclean ? " after an unclean stop" : "");
+    *out = s;
+    return OK;
+}
+
+void shard_store_close(struct shard_store *s)
+{
+    if (!s)
+        return;
+    stop_threads(s);
+    /* Nothing more comes into it: the next open need not read it. */
+    if (s->current)
+        s->current->sealed = true;
+    enum err e = index_flush(s, false, true);
+    if (e)
+        log_warn("store", "%s: closed without a flush: %s", s->directory, err_text(e));
+    release(s);
+}
+
+void shard_store_identity(struct shard_store *s, struct shard_store_identity *out)
+{
+    sys_mutex_lock(&s->lock);
+    identity_of(&s->superblock, out);
+    sys_mutex_unlock(&s->lock);
+}
+
+enum err shard_store_set_identity(struct shard_store *s, disk_id id)
+{
+    enum err e = OK;
+    sys_mutex_lock(&s->lock);
+    while (s->superblock_busy)
+        (void)sys_cond_wait(&s->changed, &s->lock, SYS_FOREVER);
+    struct superblock sb = s->superblock;
+    if (sb.id != 0 && sb.id != id)
+        e = ERR_EXISTS;
+    else if (s->failed)
+        e = ERR_DISK_FAILED;
+    bool write = !e && sb.id != id;
+    s->superblock_busy = write;
+    sys_mutex_unlock(&s->lock);
+    if (!write)
+        return e;
+    sb.id = id;
+    e = superblock_write(s->directory, &sb);
+    sys_mutex_lock(&s->lock);
+    s->superblock_busy = false;
+    if (!e)
+        s->superblock.id = id;
+    sys_cond_broadcast(&s->changed);
+    sys_mutex_unlock(&s->lock);
+    return e;
+}
+
+void shard_store_stats(struct shard_store *s, struct shard_store_stats *out)
+{
+    sys_mutex_lock(&s->lock);
+    *out = s->stats;
+    out->capacity_bytes = s->space.capacity;
+    out->free_bytes = space_available(s);
+    out->full = out->free_bytes == 0;
+    out->queue = s->job_count;
+    out->writers = s->writer_count;
+    out->staging = s->staging_used;
+    out->synced_sequence = s->synced;
+    out->incarnation = s->superblock.incarnation;
+    sys_mutex_unlock(&s->lock);
+}

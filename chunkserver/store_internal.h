@@ -1,0 +1,250 @@
+/* One open disk: what its files share. Everything mutable is under `lock`, which is never held
+ * across a call that may wait for the disk; who uses an extent's file holds a use of it.
+ *
+ * Threads: io_threads of jobs.c, the committer of commit.c, the keeper of keeper.c. */
+#pragma once
+#include "chunkserver/record_internal.h"
+#include "chunkserver/superblock_internal.h"
+#include "common/kv/kv.h"
+
+enum {
+    STAGING_BYTES = 256 << 10,           /* of a record, in one write */
+    STAGING_ROOM = STAGING_BYTES + 8192, /* the last one has room for table and footer */
+    BATCH_BYTES = 1 << 20,               /* small records written at once; a run at most */
+    GROUP_MAX = 256,                     /* commits that share one sync */
+    EXTENTS_OPEN_MAX = 128,              /* descriptors */
+    TABLES_MAX = 64,                     /* tables of CRCs kept in memory */
+    TAIL_FLUSH = 8192,                   /* changes that start an index flush before its time */
+    TAIL_MAX = 65536,                    /* changes that wait; then writers are refused */
+    INDEX_KEY = 29,                      /* pool, hash, chunk id, index */
+    INDEX_VALUE = 96,
+    SCRATCH_BYTES = STAGING_ROOM, /* of each I/O thread */
+};
+
+/* ---- extents ---- */
+
+struct extent {
+    uint32_t number;
+    struct sys_file *file;
+    unsigned users;   /* who must find the file open */
+    uint64_t used_at; /* for the choice of which to close */
+    bool active;      /* written by this process: kept until its last row is flushed */
+    bool sealed;      /* gets no further reservations */
+    bool broken;      /* its reservation log could not be written: nothing in it commits any more */
+    uint64_t bytes, next;
+    uint32_t log_blocks, log_next;
+    struct reservation pending[LOG_ENTRIES_MAX]; /* not in the log yet */
+    uint32_t pending_count;
+};
+
+/* ---- index ---- */
+
+struct index_entry {
+    struct stored_shard shard;
+    struct place place;
+    uint64_t sequence;
+};
+
+/* A change that is not in kv yet. */
+struct tail_entry {
+    struct tail_entry *next;
+    uint8_t key[INDEX_KEY];
+    bool deleted;
+    struct index_entry entry; /* of a deleted one: what was deleted */
+    int64_t shards, bytes;    /* what this change has added to the store's counts */
+};
+
+struct tail {
+    struct tail_entry **slots;
+    size_t slot_count, count;
+};
+
+struct dead_place {
+    struct place place;
+    uint32_t length; /* of the shard */
+};
+
+struct dead_list {
+    struct dead_place *v;
+    size_t count, capacity;
+};
+
+/* ---- writing ---- */
+
+struct staging {
+    struct staging *next;
+    struct shard_writer *writer;
+    uint64_t base; /* position in the record of data[0] */
+    uint32_t fill;
+    bool last;
+    uint8_t *data;
+};
+
+enum writer_state { WRITER_OPEN, WRITER_COMMITTING, WRITER_DROPPED };
+
+struct block_check {
+    uint32_t end, crc; /* end 0: none outstanding */
+};
+
+struct shard_writer {
+    struct shard_writer *next, *previous; /* in store.writers */
+    struct shard_writer *group_next;      /* in the committer's queue */
+    struct shard_store *store;
+    struct stored_shard shard;
+    uint32_t blocks;
+    bool small;
+    /* the owner's alone */
+    uint32_t at;      /* data bytes that have come */
+    uint32_t running; /* CRC of the block that is coming */
+    uint32_t verified;
+    uint32_t *crcs;
+    struct block_check *checks;
+    struct staging *filling;
+    uint8_t *whole; /* the data of a small one */
+    /* under the store's lock */
+    enum writer_state state;
+    enum err error;
+    bool superseded;
+    unsigned inflight;
+    bool last_written;
+    struct extent *extent; /* a use, once the place is known */
+    struct place place;
+    struct footer footer; /* sequence 0: none yet */
+    void (*done)(void *arg, enum err result);
+    void *arg;
+};
+
+/* ---- the store ---- */
+
+struct table_slot {
+    struct place place; /* extent 0: empty */
+    uint64_t used_at;
+    uint32_t *crcs;
+    uint32_t count;
+};
+
+struct space {
+    uint64_t capacity, fs_total, fs_free;
+};
+
+struct shard_store {
+    char directory[SYS_PATH_MAX];
+    struct shard_store_config config;
+    struct superblock superblock;
+    struct sys_file *lock_file;
+    struct kv *index;
+
+    struct sys_mutex lock;
+    struct sys_cond work;    /* io: a job or a staging buffer waits, or stop */
+    struct sys_cond commits; /* committer: a commit waits, or stop */
+    struct sys_cond house;   /* keeper: a flush is wanted, or stop */
+    struct sys_cond changed; /* a place, a flush, the superblock: something that was waited for */
+    struct sys_cond room;    /* writers: a staging buffer or a window has become free */
+    bool stopping, io_stop, commit_stop, keeper_stop;
+    bool failed;
+    bool superblock_busy;
+    struct sys_thread **threads; /* io_threads, committer, keeper */
+    unsigned thread_count;
+
+    struct extent *extents[EXTENTS_OPEN_MAX];
+    unsigned extent_count;
+    struct extent *current;
+    bool making_extent;
+    uint32_t next_extent;
+    uint64_t clock; /* of uses */
+
+    struct shard_writer *writers;
+    unsigned writer_count;
+    uint64_t writer_bytes; /* record_room of all open ones */
+    struct staging *staging_free;
+    unsigned staging_made, staging_used;
+    struct staging *write_first, *write_last;
+    struct shard_job *job_first, *job_last;
+    unsigned job_count;
+
+    struct shard_writer *commit_first, *commit_last;
+    struct extent *run; /* a use: where small batches go */
+    uint64_t run_at, run_end;
+    uint64_t sequence, synced;
+
+    struct tail tail, flushing;
+    struct dead_list dead;
+    bool dirty; /* something to flush beside the tail */
+    uint64_t flush_wanted, flush_done;
+    uint64_t index_shards, index_bytes; /* of what is in kv */
+    uint64_t flushed_sequence;
+    uint32_t *scanned; /* extents that recovery has read: the first whole flush says so */
+    size_t scanned_count;
+    struct space space;
+    struct table_slot tables[TABLES_MAX];
+    struct shard_store_stats stats;
+};
+
+/* extent.c */
+enum err extent_use(struct shard_store *s, uint32_t number, struct extent **out) MUST_USE;
+void extent_unuse(struct shard_store *s, struct extent *e);
+/* Takes `length` bytes of the current extent (or a new one), with a use of it. From I/O threads and
+ * the committer. ERR_DISK_FULL. */
+enum err extent_reserve(struct shard_store *s, uint64_t length, bool large, struct extent **out,
+                        uint64_t *offset) MUST_USE;
+/* Writes what was reserved since the last time. The committer's alone. */
+enum err extent_log(struct shard_store *s, struct extent *e, uint8_t *block) MUST_USE;
+void extent_close_all(struct shard_store *s);
+enum err extent_path(struct shard_store *s, uint32_t number, char out[SYS_PATH_MAX]) MUST_USE;
+/* Reads whole blocks; what lies behind the end of the file reads as zero. */
+enum err extent_read(struct extent *e, uint64_t offset, uint8_t *out, size_t n) MUST_USE;
+/* Gives a dead record's whole blocks back. */
+void extent_punch(struct shard_store *s, const struct dead_place *d);
+
+/* space.c */
+void space_refresh(struct shard_store *s);             /* waits for the disk */
+uint64_t space_available(const struct shard_store *s); /* under the lock */
+
+/* index.c */
+void index_key(uint32_t pool, const struct shard_id *id, uint8_t out[INDEX_KEY]);
+enum err index_lookup(struct shard_store *s, uint32_t pool, const struct shard_id *id,
+                      struct index_entry *out) MUST_USE;
+void index_put(struct shard_store *s, const struct index_entry *entry); /* under the lock */
+/* Under the lock; what index_lookup found. False: it has changed meanwhile. */
+bool index_delete(struct shard_store *s, const struct index_entry *found);
+enum err index_open(struct shard_store *s, bool *rebuild) MUST_USE;
+enum err index_flush(struct shard_store *s, bool partial, bool clean) MUST_USE;
+/* Where a scan of the extent begins; UINT64_MAX: it needs none. */
+enum err index_scan_from(struct shard_store *s, uint32_t extent, uint64_t *from) MUST_USE;
+void index_punch_dead(struct shard_store *s);
+void index_release(struct shard_store *s);
+void dead_add(struct dead_list *d, const struct place *place, uint32_t length);
+
+/* tail.c */
+struct tail_entry *tail_find(const struct tail *t, const uint8_t key[INDEX_KEY]);
+struct tail_entry *tail_add(struct tail *t, const uint8_t key[INDEX_KEY]);
+void tail_clear(struct tail *t);
+bool index_decode_value(const struct kv_slice *value, const uint8_t *key, struct index_entry *out);
+size_t index_encode_value(const struct index_entry *entry, uint8_t out[INDEX_VALUE]);
+
+/* writer.c */
+void writer_complete(struct shard_writer *w, enum err result); /* calls done, frees; not locked */
+void writer_write_staging(struct shard_store *s, struct staging *b); /* an I/O thread */
+uint64_t writer_synced(const struct shard_store *s);                 /* under the lock */
+
+/* commit.c */
+void commit_queue(struct shard_store *s, struct shard_writer *w); /* under the lock */
+void commit_run(void *store);
+/* No more is to be expected of this disk. Under the lock. */
+void store_fail(struct shard_store *s, const char *what, enum err e);
+
+/* jobs.c */
+void io_run(void *store);
+
+/* reader.c */
+enum err reader_run(struct shard_store *s, struct shard_job *job, uint8_t *scratch);
+/* The whole record against its checksums. */
+enum err reader_verify(struct shard_store *s, struct extent *e, const struct index_entry *entry,
+                       uint8_t *scratch);
+void tables_forget(struct shard_store *s);
+
+/* recovery.c */
+enum err recovery_run(struct shard_store *s, bool rebuild) MUST_USE;
+
+/* keeper.c */
+void keeper_run(void *store);
