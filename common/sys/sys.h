@@ -209,3 +209,5 @@ const char *sys_environment(const char *name);
 unsigned sys_terminal_columns(void);
 /* Changes a file to be read and written by its owner alone. */
 enum err sys_file_private(const char *path) MUST_USE;
+/* The absolute path of a file or directory that exists, without links and dots. */
+enum err sys_path_real(const char *path, char *out, size_t max) MUST_USE;

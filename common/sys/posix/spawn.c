@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -150,6 +151,17 @@ enum err sys_program_path(char *out, size_t max)
     if ((size_t)n >= max)
         return ERR_TOO_BIG;
     out[n] = 0;
+    return OK;
+}
+
+enum err sys_path_real(const char *path, char *out, size_t max)
+{
+    char real[PATH_MAX];
+    if (!realpath(path, real))
+        return posix_error(errno);
+    if (strlen(real) >= max)
+        return ERR_TOO_BIG;
+    memcpy(out, real, strlen(real) + 1);
     return OK;
 }
 

@@ -31,6 +31,12 @@ enum err sys_program_path(char *out, size_t max)
     return ERR_UNSUPPORTED;
 }
 
+enum err sys_path_real(const char *path, char *out, size_t max)
+{
+    (void)path, (void)out, (void)max;
+    return ERR_UNSUPPORTED;
+}
+
 const char *sys_environment(const char *name)
 {
     (void)name;

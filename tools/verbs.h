@@ -1,0 +1,9 @@
+/* The verbs of main.c's table; each file tools/VERB.c defines its own. */
+#pragma once
+#include "tools/cli.h"
+
+extern const struct cli_verb dev_verbs[];
+
+/* The keys of the configuration, as text or as a Markdown table. */
+int verb_config(struct cli *cli, int argc, char **argv);
+int verb_version(struct cli *cli, int argc, char **argv);
