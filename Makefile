@@ -83,6 +83,10 @@ install: all
 	install -D -m 755 $B/cairn $(DESTDIR)$(PREFIX)/bin/cairn
 	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/cairn/README.md
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/cairn/LICENSE
+	install -d $(DESTDIR)$(PREFIX)/share/doc/cairn/docs $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/cairn/docs
+	sed 's|@PREFIX@|$(PREFIX)|' packaging/cairn@.service \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/cairn@.service
 
 #: make clean          remove build/
 clean:

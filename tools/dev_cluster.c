@@ -159,7 +159,7 @@ static enum err write_credentials(const char *dir, const struct ports *ports)
             *c = 'x';
     add(text, 0,
         "AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\nAWS_ENDPOINT_URL=http://127.0.0.1:%u\n"
-        "AWS_REGION=us-east-1\n",
+        "AWS_REGION=us-east-1\nAWS_DEFAULT_REGION=us-east-1\n",
         access, secret, ports->s3);
     snprintf(path, sizeof path, "%s/credentials.env", dir);
     return write_file(path, text, true);

@@ -1,0 +1,32 @@
+#!/bin/sh
+# What the documentation says that the program says too: the table of keys, the make targets.
+cd "$(dirname "$0")/../.." || exit 1
+cairn=build/release/cairn
+passed=0 failed=0
+check() { # name command...
+    name=$1
+    shift
+    if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)) && echo "FAILED $name"; fi
+}
+keys_are_current() {
+    [ "$($cairn config --markdown | wc -l)" -gt 10 ] &&
+        sed -n '/^| key /,$p' docs/configuration.md | diff - build/test/configuration.md
+}
+no_paths_of_one_machine() {
+    ! git grep -nIE '(^|[^a-z])/(work|root|farm)/' -- . ':!tests/lint/test_docs.sh'
+}
+links_lead_somewhere() {
+    git ls-files '*.md' | while read -r page; do
+        grep -oE '\]\([^):]+\)' "$page" | sed 's/^](//; s/)$//; s/#.*//' | while read -r link; do
+            [ -z "$link" ] || [ -e "$(dirname "$page")/$link" ] || echo "$page: $link"
+        done
+    done | grep . && return 1
+    return 0
+}
+mkdir -p build/test
+$cairn config --markdown >build/test/configuration.md
+check "docs/configuration.md is current (cairn config --markdown)" keys_are_current
+check "no paths of one machine" no_paths_of_one_machine
+check "links lead somewhere" links_lead_somewhere
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
