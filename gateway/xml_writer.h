@@ -25,6 +25,8 @@ void xml_close(struct xml_writer *w); /* the innermost */
 /* <name>text</name>; characters that XML 1.0 cannot hold become '?'. */
 void xml_text(struct xml_writer *w, const char *name, const char *text);
 void xml_text_n(struct xml_writer *w, const char *name, const void *text, size_t n);
+/* Text directly in the innermost element. */
+void xml_chars(struct xml_writer *w, const char *text);
 void xml_number(struct xml_writer *w, const char *name, uint64_t value);
 void xml_bool(struct xml_writer *w, const char *name, bool value);
 /* A key, prefix, delimiter or marker: percent-encoded ('/' kept) with encoding-type=url. */

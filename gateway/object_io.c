@@ -1,0 +1,232 @@
+#include "gateway/object_io.h"
+#include <assert.h>
+#include <string.h>
+#include "common/base/text.h"
+#include "common/client/map_cache.h"
+#include "common/client/shard_client.h"
+#include "common/sys/log.h"
+#include "common/sys/sys.h"
+
+/* ---- in ---- */
+
+static enum s3_error write_error(enum err e)
+{
+    switch (e) {
+    case ERR_CLIENT_GONE:
+        return S3_CLIENT_GONE;
+    case ERR_BUSY:
+        return S3_SLOW_DOWN;
+    default:
+        return S3_SERVICE_UNAVAILABLE;
+    }
+}
+
+static enum s3_error fill(struct chunk_writer *w, uint32_t length,
+                          const struct object_source *source)
+{
+    for (uint32_t done = 0; done < length;) {
+        void *at;
+        size_t room, n;
+        enum err e = chunk_writer_space(w, &at, &room);
+        if (e != OK)
+            return write_error(e);
+        enum s3_error s = source->read(source->arg, at, room, &n);
+        if (s != S3_OK)
+            return s;
+        if (n < room)
+            return S3_INCOMPLETE_BODY;
+        e = chunk_writer_advance(w, n);
+        if (e != OK)
+            return write_error(e);
+        done += (uint32_t)n;
+    }
+    return S3_OK;
+}
+
+static ChunkDurable *durable_message(struct arena *arena, const struct chunk_durable *d)
+{
+    ChunkDurable *m = arena_alloc(arena, sizeof *m);
+    chunk_durable__init(m);
+    m->sequence = d->sequence;
+    m->nonce = d->nonce;
+    m->n_disks = d->width;
+    m->disks = arena_copy(arena, d->disks, d->width * sizeof *d->disks);
+    return m;
+}
+
+static enum s3_error write_chunk(const struct chunk_io *io, const struct request_context *request,
+                                 uint32_t pool, const struct chunk_id *id, uint32_t length,
+                                 int64_t began, const struct object_source *source,
+                                 struct chunk_durable *durable)
+{
+    struct chunk_writer *w;
+    enum err e = chunk_writer_open(io, request, pool, id, length, began, &w);
+    if (e != OK)
+        return write_error(e);
+    enum s3_error s = fill(w, length, source);
+    if (s == S3_OK) {
+        e = chunk_writer_finish(w, durable);
+        s = e == OK ? S3_OK : write_error(e);
+        if (e != OK)
+            log_warn("write", "a chunk did not reach its quorum: %s", err_text(e));
+    }
+    chunk_writer_free(w);
+    return s;
+}
+
+enum s3_error object_write(const struct chunk_io *io, const struct request_context *request,
+                           uint32_t pool, uint64_t size, int64_t began,
+                           const struct object_source *source, struct arena *arena,
+                           struct object_written *out)
+{
+    uint64_t chunks = (size + CHUNK_BYTES_MAX - 1) / CHUNK_BYTES_MAX;
+    assert(size > 0 && chunks <= UINT32_MAX);
+    ChunkRun *run = arena_alloc(arena, sizeof *run);
+    chunk_run__init(run);
+    struct write_id *write_id = arena_alloc(arena, sizeof *write_id);
+    sys_random(write_id->bytes, sizeof write_id->bytes);
+    run->pool = pool;
+    run->write_id = (ProtobufCBinaryData){.len = WRITE_ID_BYTES, .data = write_id->bytes};
+    run->count = (uint32_t)chunks;
+    run->chunk_size = CHUNK_BYTES_MAX;
+    run->last_length = (uint32_t)(size - (chunks - 1) * CHUNK_BYTES_MAX);
+    out->runs = arena_alloc(arena, sizeof *out->runs);
+    out->runs[0] = run;
+    out->run_count = 1;
+    out->durable = arena_alloc(arena, chunks * sizeof *out->durable);
+    out->durable_count = 0;
+    enum s3_error s = S3_OK;
+    for (uint32_t i = 0; s == S3_OK && i < chunks; i++) {
+        struct chunk_durable durable;
+        const struct chunk_id id = {.write = *write_id, .sequence = i};
+        uint32_t length = i + 1 < chunks ? CHUNK_BYTES_MAX : run->last_length;
+        s = write_chunk(io, request, pool, &id, length, began, source, &durable);
+        if (s == S3_OK)
+            out->durable[out->durable_count++] = durable_message(arena, &durable);
+    }
+    /* The source says only at its end whether the bytes are what they were announced to be. */
+    size_t rest = 0;
+    char none;
+    if (s == S3_OK)
+        s = source->read(source->arg, &none, 1, &rest);
+    if (s == S3_OK && rest > 0)
+        s = S3_INCOMPLETE_BODY;
+    if (s != S3_OK)
+        object_discard(io, out);
+    return s;
+}
+
+void object_discard(const struct chunk_io *io, const struct object_written *written)
+{
+    const struct request_context request = {.deadline = sys_now() + SYS_SECOND};
+    for (size_t i = 0; i < written->durable_count; i++) {
+        const ChunkDurable *d = written->durable[i];
+        struct chunk_id id = {.sequence = d->sequence};
+        memcpy(id.write.bytes, written->runs[0]->write_id.data, WRITE_ID_BYTES);
+        for (size_t k = 0; k < d->n_disks; k++)
+            if (d->disks[k] != 0 && shard_remove(io->shards, &request, d->disks[k],
+                                                 written->runs[0]->pool, &id, 1) != OK) {
+                /* It stays there, unknown to metadata, and is swept by its age. */
+            }
+    }
+}
+
+/* ---- out ---- */
+
+struct object_reader {
+    const struct chunk_io *io;
+    const struct request_context *request;
+    const ObjectBody *body;
+    uint64_t at, end; /* of the object: what has not been given out, or is in `chunk` */
+    size_t run;       /* the run that `at` lies in */
+    uint64_t run_at;  /* where that run begins */
+    struct chunk_reader *chunk;
+    struct chunk_id id; /* of chunk */
+};
+
+static uint64_t run_bytes(const ChunkRun *run)
+{
+    return run->count == 0 ? 0 : (uint64_t)(run->count - 1) * run->chunk_size + run->last_length;
+}
+
+enum err object_reader_open(const struct chunk_io *io, const struct request_context *request,
+                            const ObjectBody *body, uint64_t offset, uint64_t length,
+                            struct object_reader **out)
+{
+    struct object_reader *r = sys_alloc(sizeof *r);
+    *r = (struct object_reader){
+        .io = io, .request = request, .body = body, .at = offset, .end = offset + length};
+    *out = r;
+    return OK;
+}
+
+/* Opens the chunk that holds `at`, for as much of it as is wanted. */
+static enum err open_chunk(struct object_reader *r)
+{
+    while (r->run < r->body->n_runs && r->at >= r->run_at + run_bytes(r->body->runs[r->run]))
+        r->run_at += run_bytes(r->body->runs[r->run++]);
+    if (r->run == r->body->n_runs)
+        return ERR_FORMAT; /* the row promises more bytes than its runs have */
+    const ChunkRun *run = r->body->runs[r->run];
+    if (run->write_id.len != WRITE_ID_BYTES || run->chunk_size == 0 ||
+        run->chunk_size > CHUNK_BYTES_MAX)
+        return ERR_FORMAT;
+    uint64_t in_run = r->at - r->run_at;
+    uint32_t number = (uint32_t)(in_run / run->chunk_size);
+    uint32_t length = number + 1 < run->count ? run->chunk_size : run->last_length;
+    uint32_t offset = (uint32_t)(in_run % run->chunk_size);
+    uint64_t wanted = length - offset;
+    if (wanted > r->end - r->at)
+        wanted = r->end - r->at;
+    memcpy(r->id.write.bytes, run->write_id.data, WRITE_ID_BYTES);
+    r->id.sequence = run->first_sequence + number;
+    return chunk_reader_open(r->io, r->request, run->pool, &r->id, length, offset, (uint32_t)wanted,
+                             &r->chunk);
+}
+
+enum err object_reader_next(struct object_reader *r, const void **data, size_t *n)
+{
+    *n = 0;
+    if (r->body->n_runs == 0 && r->at < r->end) {
+        const ProtobufCBinaryData *inline_data = &r->body->inline_data;
+        if (r->end > inline_data->len)
+            return ERR_FORMAT;
+        *data = inline_data->data + r->at;
+        *n = (size_t)(r->end - r->at);
+        r->at = r->end;
+        return OK;
+    }
+    while (r->at < r->end || r->chunk) {
+        enum err e = r->chunk ? OK : open_chunk(r);
+        if (e == OK)
+            e = chunk_reader_next(r->chunk, data, n);
+        if (e != OK)
+            return e;
+        if (*n > 0) {
+            r->at += *n;
+            return OK;
+        }
+        chunk_reader_free(r->chunk);
+        r->chunk = NULL;
+    }
+    return OK;
+}
+
+const char *object_reader_where(const struct object_reader *r, struct arena *arena)
+{
+    uint8_t bytes[CHUNK_ID_BYTES];
+    char hex[2 * CHUNK_ID_BYTES + 1];
+    if (r->run >= r->body->n_runs)
+        return "its record";
+    chunk_id_encode(&r->id, bytes);
+    hex_encode(bytes, sizeof bytes, hex);
+    return arena_format(arena, "pool %u chunk %s", r->body->runs[r->run]->pool, hex);
+}
+
+void object_reader_free(struct object_reader *r)
+{
+    if (!r)
+        return;
+    chunk_reader_free(r->chunk);
+    sys_free(r);
+}

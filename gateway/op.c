@@ -1,0 +1,188 @@
+#include <stdlib.h>
+#include <string.h>
+#include "common/base/text.h"
+#include "common/client/map_cache.h"
+#include "gateway/gateway_internal.h"
+
+/* What several operations need. */
+
+ProtobufCBinaryData op_bytes(const void *data, size_t n)
+{
+    return (ProtobufCBinaryData){.len = n, .data = (uint8_t *)(uintptr_t)data};
+}
+
+ProtobufCBinaryData op_text(const char *text)
+{
+    return op_bytes(text, strlen(text));
+}
+
+const char *op_string(struct op *op, ProtobufCBinaryData b)
+{
+    char *text = arena_alloc(op->arena, b.len + 1);
+    memcpy(text, b.data, b.len);
+    return text;
+}
+
+const struct request_context *op_metadata(struct op *op)
+{
+    op->context.deadline = sys_now() + op->gateway->config.timeouts.metadata_call;
+    return &op->context;
+}
+
+enum err op_query(struct op *op, Query *query, Answer **answer)
+{
+    return metadata_query(op->gateway->config.metadata, op_metadata(op), query, op->arena, answer);
+}
+
+enum err op_execute(struct op *op, Command *command, Result **result)
+{
+    return metadata_execute(op->gateway->config.metadata, op_metadata(op), command, op->arena,
+                            result);
+}
+
+enum s3_error op_failed(struct op *op, enum err e)
+{
+    enum s3_error s = s3_error_from(e);
+    if (s3_error_status(s) >= 500)
+        op->error.message =
+            arena_format(op->arena, "The request could not be served now: %s.", err_text(e));
+    return s;
+}
+
+enum s3_error op_check_owner(struct op *op, const BucketInfo *bucket)
+{
+    bool allowed = op->user.root || strcmp(bucket->owner, op->user.name) == 0;
+    return allowed ? S3_OK : S3_ACCESS_DENIED;
+}
+
+enum s3_error op_find_bucket(struct op *op, BucketInfo **bucket, int64_t *time)
+{
+    GetBucket get = GET_BUCKET__INIT;
+    get.name = op_text(op->request.bucket);
+    Query query = QUERY__INIT;
+    query.body_case = QUERY__BODY_GET_BUCKET;
+    query.get_bucket = &get;
+    Answer *answer = NULL;
+    enum err e = op_query(op, &query, &answer);
+    if (e != OK)
+        return op_failed(op, e);
+    if (!answer->bucket)
+        return S3_INTERNAL_ERROR;
+    *bucket = answer->bucket;
+    if (time)
+        *time = answer->time;
+    return op_check_owner(op, answer->bucket);
+}
+
+enum s3_error op_find_object(struct op *op, const char *bucket, const void *key, size_t key_n,
+                             bool want_body, Answer **answer)
+{
+    GetObject get = GET_OBJECT__INIT;
+    get.bucket = op_text(bucket);
+    get.key = op_bytes(key, key_n);
+    get.want_body = want_body;
+    Query query = QUERY__INIT;
+    query.body_case = QUERY__BODY_GET_OBJECT;
+    query.get_object = &get;
+    enum err e = op_query(op, &query, answer);
+    /* Whether a key exists is nothing that a stranger may learn: the owner is checked first. */
+    if (*answer && (*answer)->bucket) {
+        enum s3_error denied = op_check_owner(op, (*answer)->bucket);
+        if (denied != S3_OK)
+            return denied;
+    }
+    if (e != OK)
+        return op_failed(op, e);
+    bool whole = (*answer)->bucket && (*answer)->head && (!want_body || (*answer)->body);
+    return whole ? S3_OK : S3_INTERNAL_ERROR;
+}
+
+enum s3_error op_pool(struct op *op, const BucketInfo *bucket, uint32_t *pool)
+{
+    const char *name = op->request.storage_class;
+    *pool = bucket->pool;
+    if (!name || strcmp(name, "STANDARD") == 0)
+        return S3_OK;
+    struct map_cache *cache = op->gateway->config.io->map;
+    const struct cluster_map *map = map_cache_ref(cache);
+    const struct cluster_pool *found = cluster_map_pool_named(map, name);
+    if (found)
+        *pool = found->id;
+    map_cache_unref(cache, map);
+    return found ? S3_OK : S3_INVALID_STORAGE_CLASS;
+}
+
+/* An ETag as a header has it, without its quotes. */
+static const char *bare_etag(struct op *op, const char *text)
+{
+    size_t n = strlen(text);
+    if (n >= 2 && text[0] == '"' && text[n - 1] == '"') {
+        char *bare = arena_copy(op->arena, text + 1, n - 1);
+        bare[n - 2] = 0;
+        return bare;
+    }
+    return text;
+}
+
+enum s3_error op_write_conditions(struct op *op, Conditions *out)
+{
+    const struct s3_conditions *c = &op->request.conditions;
+    conditions__init(out);
+    if (c->if_none_match) {
+        if (strcmp(c->if_none_match, "*") != 0)
+            return S3_NOT_IMPLEMENTED;
+        out->if_absent = true;
+    }
+    if (c->if_match)
+        out->if_match_etag = op_text(bare_etag(op, c->if_match));
+    return S3_OK;
+}
+
+SdkRetry *op_sdk_retry(struct op *op, uint64_t bucket, const void *digest, size_t digest_n)
+{
+    const char *id = http_request_header(op->exchange, "amz-sdk-invocation-id");
+    const char *request = http_request_header(op->exchange, "amz-sdk-request");
+    const char *attempt = request ? strstr(request, "attempt=") : NULL;
+    if (!id || !attempt || strlen(id) > 128)
+        return NULL;
+    const struct s3_request *r = &op->request;
+    struct digest *d = digest_new(DIGEST_SHA256);
+    const char *none_match = r->conditions.if_none_match ? r->conditions.if_none_match : "";
+    const char *match = r->conditions.if_match ? r->conditions.if_match : "";
+    uint64_t sizes[2] = {bucket, r->key_n};
+    digest_update(d, r->http->method, strlen(r->http->method) + 1);
+    digest_update(d, sizes, sizeof sizes);
+    digest_update(d, r->key, r->key_n);
+    digest_update(d, r->http->query ? r->http->query : "",
+                  r->http->query ? strlen(r->http->query) + 1 : 1);
+    digest_update(d, none_match, strlen(none_match) + 1);
+    digest_update(d, match, strlen(match) + 1);
+    digest_update(d, digest, digest_n);
+    uint8_t *fingerprint = arena_alloc(op->arena, SHA256_BYTES);
+    digest_final(d, fingerprint);
+    digest_free(d);
+    SdkRetry *retry = arena_alloc(op->arena, sizeof *retry);
+    sdk_retry__init(retry);
+    retry->access_key = arena_string(op->arena, op->user.access_key);
+    retry->invocation_id = arena_string(op->arena, id);
+    retry->fingerprint = op_bytes(fingerprint, SHA256_BYTES);
+    retry->attempt = (uint32_t)strtoul(attempt + strlen("attempt="), NULL, 10);
+    return retry;
+}
+
+void op_headers(struct op *op, struct http_headers *h)
+{
+    s3_headers_init(h, op->arena, &op->ids);
+}
+
+enum s3_error op_respond_empty(struct op *op, int status, struct http_headers *h)
+{
+    return http_respond(op->exchange, status, h, 0) == OK ? S3_OK : S3_CLIENT_GONE;
+}
+
+enum s3_error op_respond_xml(struct op *op, struct xml_writer *w)
+{
+    struct http_headers h;
+    op_headers(op, &h);
+    return s3_respond_xml(op->exchange, 200, &h, w) == OK ? S3_OK : S3_CLIENT_GONE;
+}
