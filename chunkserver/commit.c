@@ -112,7 +112,7 @@ static void place_small(struct shard_store *s, struct shard_writer *w, uint64_t 
     w->extent = s->run;
     w->extent->users++;
     w->footer.synced = writer_synced(s);
-    w->footer.sequence = ++s->sequence;
+    w->footer.sequence = writer_sequence(s);
     sys_mutex_unlock(&s->lock);
 }
 
@@ -228,7 +228,6 @@ static void finish_group(struct shard_store *s, struct group *g)
         w->footer.sequence = 0; /* finished: writer_synced may pass it */
     }
     s->stats.commit_groups++;
-    s->synced = writer_synced(s);
     sys_mutex_unlock(&s->lock);
     for (unsigned i = 0; i < g->count; i++)
         writer_complete(g->writers[i], g->results[i]);

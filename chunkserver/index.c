@@ -266,7 +266,7 @@ static void put_extent_row(struct flush *f, uint32_t extent, uint64_t from)
 /* Under the lock: what this flush will speak of. */
 static void flush_begin(struct shard_store *s, struct flush *f, bool partial)
 {
-    f->sequence = s->synced;
+    f->sequence = writer_synced(s);
     f->dead = s->dead;
     s->dead = (struct dead_list){0};
     s->dirty = false;

@@ -2,17 +2,20 @@
  * has grown or somebody asks; gives dead space back; and looks how much room there is. */
 #include "chunkserver/store_internal.h"
 
-/* Waits for the next round. False: stop. */
-static bool await_round(struct shard_store *s, uint64_t *wanted)
+enum { AGAIN_MS = 5 };
+
+/* Waits for the next round. False: stop. *answer: which requests it will have answered, all up to
+ * there; what was given a sequence before them must be durable or off first (index.c I3). */
+static bool await_round(struct shard_store *s, bool again, uint64_t *answer)
 {
-    int64_t until = sys_now() + s->config.flush_interval;
+    int64_t until = sys_now() + (again ? AGAIN_MS * SYS_MS : s->config.flush_interval);
     enum err waited = OK;
     sys_mutex_lock(&s->lock);
-    while (!s->keeper_stop && waited != ERR_TIMEOUT && s->flush_wanted == s->flush_done &&
-           s->tail.count < TAIL_FLUSH)
+    while (!s->keeper_stop && waited != ERR_TIMEOUT &&
+           (again || s->flush_wanted == s->flush_done) && s->tail.count < TAIL_FLUSH)
         waited = sys_cond_wait(&s->house, &s->lock, until);
     bool stop = s->keeper_stop;
-    *wanted = s->flush_wanted;
+    *answer = writer_synced(s) >= s->flush_sequence ? s->flush_wanted : s->flush_done;
     sys_mutex_unlock(&s->lock);
     return !stop;
 }
@@ -20,13 +23,15 @@ static bool await_round(struct shard_store *s, uint64_t *wanted)
 void keeper_run(void *store)
 {
     struct shard_store *s = store;
-    uint64_t wanted;
-    while (await_round(s, &wanted)) {
+    uint64_t answer;
+    bool again = false;
+    while (await_round(s, again, &answer)) {
         enum err e = index_flush(s, false, false);
         if (!e)
             space_refresh(s);
         sys_mutex_lock(&s->lock);
-        s->flush_done = wanted;
+        s->flush_done = s->failed ? s->flush_wanted : answer;
+        again = s->flush_done != s->flush_wanted;
         sys_cond_broadcast(&s->changed);
         /* A failed disk has nothing left to keep, but who asks must still be answered. */
         while (s->failed && !s->keeper_stop && s->flush_wanted == s->flush_done)
@@ -40,6 +45,7 @@ enum err shard_store_flush(struct shard_store *s, int64_t deadline)
     enum err waited = OK;
     sys_mutex_lock(&s->lock);
     uint64_t mine = ++s->flush_wanted;
+    s->flush_sequence = s->sequence;
     sys_cond_signal(&s->house);
     while (s->flush_done < mine && waited != ERR_TIMEOUT && !s->failed)
         waited = sys_cond_wait(&s->changed, &s->lock, deadline);

@@ -2,8 +2,9 @@
  * everything is read from the extents.
  *
  * An extent is read along its reservation log: each entry is one large record or a run of small ones.
- * Where the log has holes or rotten blocks, every 4 KiB step is tried for a header; the salt in its
- * check is what keeps user bytes out (record.c R3).
+ * Where the log has holes or rotten blocks, and in a run behind a record whose header has rotted or
+ * was given back, every multiple of 64 is tried for a header; the salt in its check is what keeps
+ * user bytes out (record.c R3).
  *
  *  V1  A record whose sequence the index has passed is not adopted: it is indexed, or it was deleted.
  *  V2  A record that was durable by the word of another one (record.c R4) is adopted as it is: if it
@@ -174,7 +175,7 @@ static enum err scan_range(struct scan *c, uint64_t from, uint64_t to, bool once
             if (e)
                 return e;
         } else {
-            from = round_down(from, SYS_BLOCK) + SYS_BLOCK;
+            from += RECORD_ALIGN;
         }
         if (once)
             break;
@@ -350,11 +351,8 @@ enum err recovery_run(struct shard_store *s, bool rebuild)
     if (!e)
         e = judge(&c);
     if (!e) {
-        s->synced = c.top;
-        s->sequence = s->superblock.incarnation << 40;
+        s->sequence = c.top;
         s->dirty = true;
-        if (s->sequence < c.top)
-            s->sequence = c.top; /* a superblock from an older copy of this disk */
         e = index_flush(s, false, false);
         if (rebuild || c.adopted)
             log_info("store", "%s: %s shards=%llu", s->directory,

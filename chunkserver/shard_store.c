@@ -299,7 +299,7 @@ void shard_store_stats(struct shard_store *s, struct shard_store_stats *out)
     out->queue = s->job_count;
     out->writers = s->writer_count;
     out->staging = s->staging_used;
-    out->synced_sequence = s->synced;
+    out->synced_sequence = writer_synced(s);
     out->incarnation = s->superblock.incarnation;
     sys_mutex_unlock(&s->lock);
 }

@@ -165,12 +165,13 @@ struct shard_store {
     struct shard_writer *commit_first, *commit_last;
     struct extent *run; /* a use: where small batches go */
     uint64_t run_at, run_end;
-    uint64_t sequence, synced;
+    uint64_t sequence; /* last one given, in this or an earlier incarnation */
 
     struct tail tail, flushing;
     struct dead_list dead;
     bool dirty; /* something to flush beside the tail */
     uint64_t flush_wanted, flush_done;
+    uint64_t flush_sequence;            /* the last one given when a flush was asked for */
     uint64_t index_shards, index_bytes; /* of what is in kv */
     uint64_t flushed_sequence;
     uint32_t *scanned; /* extents that recovery has read: the first whole flush says so */
@@ -226,6 +227,7 @@ size_t index_encode_value(const struct index_entry *entry, uint8_t out[INDEX_VAL
 void writer_complete(struct shard_writer *w, enum err result); /* calls done, frees; not locked */
 void writer_write_staging(struct shard_store *s, struct staging *b); /* an I/O thread */
 uint64_t writer_synced(const struct shard_store *s);                 /* under the lock */
+uint64_t writer_sequence(struct shard_store *s); /* the next one; under the lock */
 
 /* commit.c */
 void commit_queue(struct shard_store *s, struct shard_writer *w); /* under the lock */

@@ -9,7 +9,8 @@
  *      finishes the last write.
  *  W2  A writer is freed when it has been committed or aborted and nothing of it is in flight.
  *  W3  A sequence is given when a footer is made. All below the smallest one that has been given and
- *      is not finished are durable or never will be: that is what writer_synced says. */
+ *      is not finished are durable or never will be: that is what writer_synced says. The upper 24
+ *      bits of a sequence are the disk's incarnation, so that none is given twice. */
 #include <assert.h>
 #include <string.h>
 #include "chunkserver/store_internal.h"
@@ -349,6 +350,13 @@ uint64_t writer_synced(const struct shard_store *s)
     return synced;
 }
 
+uint64_t writer_sequence(struct shard_store *s)
+{
+    uint64_t first = s->superblock.incarnation << 40;
+    s->sequence = s->sequence < first ? first : s->sequence + 1;
+    return s->sequence;
+}
+
 static enum err commit_error(struct shard_writer *w, uint32_t crc)
 {
     if (w->error)
@@ -433,7 +441,7 @@ static enum err find_place(struct shard_store *s, struct staging *b)
     e = w->error;
     if (!e && b->last) {
         w->footer.synced = writer_synced(s);
-        w->footer.sequence = ++s->sequence;
+        w->footer.sequence = writer_sequence(s);
     }
     sys_mutex_unlock(&s->lock);
     return e;

@@ -1,0 +1,301 @@
+/* The shard store on a disk that rots, fills, fails or hangs: right bytes or an error of its own. */
+#include "common/sys/sim/sim.h"
+#include "tests/unit/chunkserver/store_kit.h"
+#include "chunkserver/store_internal.h"
+
+static const uint32_t lengths[] = {300, 70000, 5000, 300000, 60000, 20000};
+enum { SHARDS = sizeof(lengths) / sizeof(*lengths) };
+
+static void write_all(struct shard_store *s)
+{
+    for (uint32_t i = 0; i < SHARDS; i++)
+        CHECK_OK(kit_write(s, i, lengths[i]));
+}
+
+static enum err read_whole(struct shard_store *s, uint32_t number)
+{
+    return kit_read(s, number, lengths[number], 0, lengths[number]);
+}
+
+/* One byte of every 4 KiB of the extent is flipped, one at a time. */
+static void rot(bool lose_index, uint32_t step)
+{
+    char path[64];
+    uint64_t end = 0;
+    uint32_t harmed = 0;
+    struct sys_file *f = NULL;
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = kit_open(suite_dir());
+    write_all(s);
+    shard_store_close(s);
+    snprintf(path, sizeof(path), "%s/extents/00000001", suite_dir());
+    CHECK_OK(sys_file_open(path, SYS_OPEN_READ, &f));
+    CHECK_OK(sys_file_size(f, &end));
+    sys_file_close(f);
+    for (uint64_t at = suite_seed() % 4096; at < end; at += step) {
+        CHECK_OK(sim_disk_flip(1, path, at, 0x10));
+        if (lose_index)
+            kit_lose_index(suite_dir());
+        s = kit_open(suite_dir());
+        uint32_t bad = 0;
+        for (uint32_t i = 0; i < SHARDS; i++) {
+            enum err e = read_whole(s, i), v = kit_verify(s, i);
+            /* Without an index, what has lost its header or footer is missing. */
+            suite_check(e == OK || e == ERR_CORRUPT || (lose_index && e == ERR_NOT_FOUND), __FILE__,
+                        __LINE__, "flip at %" PRIu64 ": shard %u reads %s", at, i, err_name(e));
+            CHECK(v == e || (e == OK && v == ERR_CORRUPT));
+            bad += e != OK || v != OK;
+        }
+        suite_check(bad <= 1, __FILE__, __LINE__, "flip at %" PRIu64 " harms %u shards", at, bad);
+        harmed += bad;
+        shard_store_close(s);
+        CHECK_OK(sim_disk_flip(1, path, at, 0x10));
+    }
+    CHECK(harmed >= 10);
+}
+
+static void rot_with_index(void)
+{
+    rot(false, 4096);
+}
+
+static void rot_without_index(void)
+{
+    rot(true, 3 * 4096 + 64);
+}
+
+/* Both copies of the superblock are needed to lose it. */
+static void rot_of_superblock(void)
+{
+    char path[64];
+    CHECK_OK(kit_format(suite_dir()));
+    snprintf(path, sizeof(path), "%s/superblock", suite_dir());
+    struct shard_store *s = NULL;
+    struct shard_store_config c = kit_config(suite_dir());
+    CHECK_OK(sim_disk_flip(1, path, 40, 1));
+    shard_store_close(kit_open(suite_dir()));
+    CHECK_OK(sim_disk_flip(1, path, 40, 1));
+    CHECK_OK(sim_disk_flip(1, path, 4096 + 40, 1));
+    CHECK_ERR(shard_store_open(&s, &c), ERR_FORMAT);
+}
+
+/* A shard whose bytes are a record, at every place where one could begin. */
+static void forged(void)
+{
+    enum { LENGTH = 200000 };
+    uint8_t salt[SALT_BYTES] = {0};
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = kit_open(suite_dir());
+    struct stored_shard victim = kit_shard(77, 64), host = kit_shard(1, LENGTH);
+    uint8_t *data = sys_alloc(LENGTH);
+    CHECK_OK(kit_write(s, 1, LENGTH));
+    shard_store_close(s);
+    /* Without the salt; and (worse than can be) with it, but for another place. */
+    struct superblock sb;
+    CHECK_OK(superblock_read(suite_dir(), &sb));
+    for (int known = 0; known < 2; known++) {
+        s = kit_open(suite_dir());
+        struct place place = {3, 1 << 20};
+        for (uint32_t at = 0; at + 1024 <= LENGTH; at += 1024) {
+            uint32_t crc = shard_crc(&victim.id, 0, data, 64);
+            struct footer footer = {.sequence = UINT64_MAX, .table_crc = 0};
+            footer.table_crc = shard_crc_of_crcs(0, &crc, 1);
+            const uint8_t *with = known ? sb.salt : salt;
+            record_encode_header(with, &victim, &place, data + at);
+            record_encode_table(&crc, 1, data + at + RECORD_HEADER + 64);
+            record_encode_footer(with, &victim, &place, &footer, data + at + RECORD_HEADER + 68);
+        }
+        host.id.chunk.sequence = 100 + (uint32_t)known;
+        CHECK_OK(shard_store_write(s, &host, data, KIT_DEADLINE));
+        host.length = 60000; /* a small one, too: packed in a run */
+        host.id.chunk.sequence = 200 + (uint32_t)known;
+        CHECK_OK(shard_store_write(s, &host, data, KIT_DEADLINE));
+        host.length = LENGTH;
+        shard_store_close(s);
+    }
+    /* Rot in the first extent's log makes a rebuild search it byte by byte. */
+    char path[64];
+    for (int e = 1; e <= 3; e++) {
+        snprintf(path, sizeof(path), "%s/extents/%08d", suite_dir(), e);
+        CHECK_OK(sim_disk_flip(1, path, SYS_BLOCK + 100, 1));
+    }
+    kit_lose_index(suite_dir());
+    s = kit_open(suite_dir());
+    CHECK_EQ(kit_count(s), 5);
+    CHECK_ERR(kit_verify(s, 77), ERR_NOT_FOUND);
+    CHECK_OK(kit_read(s, 1, LENGTH, 0, LENGTH));
+    shard_store_close(s);
+    sys_free(data);
+}
+
+static void full(void)
+{
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store_config c = kit_config(suite_dir());
+    struct shard_store *s = NULL;
+    c.extent_bytes = 1 << 20;
+    for (int limited = 0; limited < 2; limited++) {
+        if (limited)
+            c.capacity_bytes = 8 << 20;
+        else
+            sim_disk_limit(1, 16 << 20);
+        CHECK_OK(shard_store_open(&s, &c));
+        uint32_t n = 0;
+        enum err e = OK;
+        while (!e && n < 1000) {
+            n++;
+            e = kit_write(s, n, n % 2 ? 200000 : 3000);
+        }
+        CHECK_ERR(e, ERR_DISK_FULL);
+        suite_check(n > 40 && n < 200, __FILE__, __LINE__, "full after %u", n);
+        struct shard_store_stats st;
+        for (uint32_t i = 1; i < n; i++)
+            CHECK_OK(kit_read(s, i, i % 2 ? 200000 : 3000, 0, 3000));
+        for (uint32_t i = 1; i < n; i++)
+            CHECK_OK(kit_delete(s, i));
+        CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
+        shard_store_stats(s, &st);
+        CHECK(!st.full && !st.failed);
+        CHECK_EQ(st.shards, 0);
+        CHECK_EQ(st.shard_bytes, 0);
+        CHECK_OK(kit_write(s, 2000, 200000));
+        CHECK_OK(kit_delete(s, 2000));
+        shard_store_close(s);
+        sim_disk_limit(1, UINT64_C(64) << 30);
+    }
+}
+
+static void failed_sync(void)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "%s/extents", suite_dir());
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = kit_open(suite_dir());
+    write_all(s);
+    /* Writes that fail are that commit's trouble; the first sync that fails is the disk's. */
+    bool failed = false;
+    for (uint64_t nth = 1; nth < 20 && !failed; nth++) {
+        sim_disk_fail(1, path, nth, ERR_IO, false);
+        enum err e = kit_write(s, 100 + (uint32_t)nth, 1000);
+        sim_disk_fail(1, path, 0, OK, false);
+        struct shard_store_stats st;
+        shard_store_stats(s, &st);
+        failed = st.failed;
+        CHECK(failed ? e == ERR_DISK_FAILED : e == OK || e == ERR_IO);
+    }
+    CHECK(failed);
+    struct stored_shard shard = kit_shard(0, 300);
+    struct shard_writer *w = NULL;
+    CHECK_ERR(shard_writer_open(s, &shard, &w), ERR_DISK_FAILED);
+    CHECK_ERR(read_whole(s, 0), ERR_DISK_FAILED);
+    CHECK_ERR(kit_delete(s, 0), ERR_DISK_FAILED);
+    CHECK_ERR(kit_verify(s, 0), ERR_DISK_FAILED);
+    CHECK_ERR(shard_store_flush(s, KIT_DEADLINE), ERR_DISK_FAILED);
+    CHECK_ERR(shard_store_set_identity(s, 4), ERR_DISK_FAILED);
+    shard_store_close(s);
+    s = kit_open(suite_dir()); /* what had been acknowledged is still there */
+    for (uint32_t i = 0; i < SHARDS; i++)
+        CHECK_OK(read_whole(s, i));
+    shard_store_close(s);
+}
+
+/* The 1st, 2nd, ... Nth call to the disk fails. */
+static void sweep(bool sticky)
+{
+    bool clean = false;
+    for (uint64_t nth = 1; !clean && nth < 400; nth += sticky ? 7 : 1) {
+        bool acked[SHARDS] = {0};
+        uint32_t good = 0;
+        struct shard_store *s = NULL;
+        CHECK_OK(sim_disk_wipe(1, suite_dir()));
+        CHECK_OK(kit_format(suite_dir()));
+        struct shard_store_config c = kit_config(suite_dir());
+        sim_disk_fail(1, suite_dir(), nth, ERR_IO, sticky);
+        uint64_t before = sim_disk_primitives(1);
+        enum err e = shard_store_open(&s, &c);
+        for (uint32_t i = 0; !e && i < SHARDS; i++) {
+            acked[i] = kit_write(s, i, lengths[i]) == OK;
+            if (acked[i]) {
+                enum err r = read_whole(s, i);
+                CHECK(r == OK || r == ERR_IO || r == ERR_DISK_FAILED);
+            }
+        }
+        if (!e) {
+            enum err d = kit_delete(s, 0);
+            CHECK(d == OK || d == ERR_IO || d == ERR_DISK_FAILED);
+            acked[0] &= d != OK;
+            enum err f = shard_store_flush(s, KIT_DEADLINE);
+            CHECK(f == OK || f == ERR_DISK_FAILED);
+            shard_store_close(s);
+        }
+        clean = sim_disk_primitives(1) - before < nth;
+        sim_disk_fail(1, suite_dir(), 0, OK, false);
+        s = kit_open(suite_dir());
+        for (uint32_t i = 0; s && i < SHARDS; i++) {
+            enum err r = read_whole(s, i);
+            good += r == OK;
+            suite_check(r == OK || (!acked[i] && r == ERR_NOT_FOUND), __FILE__, __LINE__,
+                        "call %" PRIu64 " failed: shard %u (%d) reads %s", nth, i, acked[i],
+                        err_name(r));
+        }
+        CHECK_EQ(kit_count(s), good);
+        shard_store_close(s);
+    }
+    CHECK(clean);
+}
+
+static void sweep_one(void)
+{
+    sweep(false);
+}
+
+static void sweep_sticky(void)
+{
+    sweep(true);
+}
+
+/* A hung disk holds up nobody beyond the deadline. */
+static void hang(void)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "%s/extents", suite_dir());
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = kit_open(suite_dir());
+    write_all(s);
+    sim_disk_hang(1, path, true);
+    struct stored_shard shard = kit_shard(50, 5000);
+    uint8_t data[5000] = {0};
+    int64_t start = sys_now();
+    CHECK_ERR(shard_store_write(s, &shard, data, start + SYS_SECOND), ERR_TIMEOUT);
+    CHECK_ERR(shard_store_read(s, KIT_POOL, &shard.id, 0, 10, data, NULL, start + 2 * SYS_SECOND),
+              ERR_NOT_FOUND); /* known without the extents */
+    shard = kit_shard(1, 70000);
+    CHECK_ERR(shard_store_read(s, KIT_POOL, &shard.id, 0, 10, data, NULL, start + 3 * SYS_SECOND),
+              ERR_TIMEOUT);
+    CHECK(sys_now() < start + 4 * SYS_SECOND);
+    struct shard_writer *w = NULL;
+    shard = kit_shard(51, 4000000 / 2);
+    CHECK_OK(shard_writer_open(s, &shard, &w));
+    uint8_t *big = sys_alloc(2000000);
+    CHECK_ERR(shard_writer_append(w, big, 2000000, NULL, sys_now() + SYS_SECOND), ERR_BUSY);
+    sys_free(big);
+    shard_writer_abort(w);
+    sim_disk_hang(1, path, false);
+    CHECK_OK(read_whole(s, 1));
+    CHECK_OK(kit_write(s, 52, 100000));
+    shard_store_close(s);
+}
+
+static const struct test tests[] = {
+    {"one flipped byte, with the index", rot_with_index},
+    {"one flipped byte, index lost", rot_without_index},
+    {"one flipped byte of the superblock", rot_of_superblock},
+    {"forged records in user bytes", forged},
+    {"full", full},
+    {"a failed sync fails the disk", failed_sync},
+    {"every call fails once", sweep_one},
+    {"every call fails from then on", sweep_sticky},
+    {"a hung disk", hang},
+    {0},
+};
+SUITE("shard store, faults", tests)
