@@ -73,7 +73,7 @@ sim: $B/sim-run
 bench: all
 	@tests/bench/run.sh
 
-#: make lint           layers, purity, globals, lengths, formatting, headers alone
+#: make lint           layers, purity, globals, lengths, words, formatting, headers
 lint: lint-objects
 	@tools/lint/lint.py
 lint-objects: $B/libcairn.a $(FLOOR_LIBS) $B/tools/main.o

@@ -62,6 +62,12 @@ PLANTS = [
      {"placement/weigh.c": CLEAN["placement/weigh.c"].replace("    return", "  return")}),
     ("header that needs another", "headers", "does not compile alone",
      {"metadata/vote_internal.h": "#pragma once\nuint32_t vote(void);\n"}),
+    ("unfinished work", "words", "says that something is missing",
+     {"placement/weigh.h": CLEAN["placement/weigh.h"] + "/* TO" "DO */\n"}),
+    ("a path of one machine", "words", "names a path of one machine",
+     {"placement/weigh.h": CLEAN["placement/weigh.h"] + "/* see /home" "/me/notes */\n"}),
+    ("a test that sleeps", "words", "sleeps: wait for the condition",
+     {"tests/wait.py": "import time\ntime.sle" "ep(3)\n"}),
 ]
 
 

@@ -17,6 +17,7 @@ import globals as mutable_globals  # noqa: E402
 import includes  # noqa: E402
 import lengths  # noqa: E402
 import symbols  # noqa: E402
+import words  # noqa: E402
 from tree import Tree  # noqa: E402
 
 CHECKS = {
@@ -26,6 +27,7 @@ CHECKS = {
     "lengths": lengths.check,
     "format": compiles.check_format,
     "headers": compiles.check_headers,
+    "words": words.check,
 }
 
 

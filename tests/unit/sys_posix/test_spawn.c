@@ -42,12 +42,12 @@ static void stops_and_kills(void)
 {
     char output[300];
     int status;
-    struct sys_process p = shell("exec sleep 60", output);
+    struct sys_process p = shell("exec tail -f /dev/null", output);
     CHECK_ERR(sys_process_wait(&p, sys_now() + 20 * SYS_MS, &status), ERR_TIMEOUT);
     CHECK_OK(sys_process_signal(&p, SYS_PROCESS_STOP));
     CHECK_OK(sys_process_wait(&p, sys_now() + 10 * SYS_SECOND, &status));
     CHECK_EQ(status, 128 + SIGTERM);
-    p = shell("trap '' TERM; echo ready; while :; do sleep 1; done", output);
+    p = shell("trap '' TERM; exec tail -f /dev/null", output);
     CHECK_OK(sys_process_signal(&p, SYS_PROCESS_KILL));
     CHECK_OK(sys_process_wait(&p, sys_now() + 10 * SYS_SECOND, &status));
     CHECK_EQ(status, 128 + SIGKILL);
@@ -57,7 +57,7 @@ static void spares_a_new_owner_of_the_pid(void)
 {
     char output[300];
     int status;
-    struct sys_process p = shell("exec sleep 60", output), found, older;
+    struct sys_process p = shell("exec tail -f /dev/null", output), found, older;
     CHECK_OK(sys_process_find(p.pid, &found));
     CHECK(found.started == p.started && p.started > 0);
     older = p;
