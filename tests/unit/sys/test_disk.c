@@ -200,9 +200,135 @@ static void crashes_keep_what_was_synced(void)
     CHECK(torn > 500);
 }
 
+/* ---- a write while a sync runs: what the sync covers is safe all the same ---- */
+
+struct overlap {
+    struct sys_file *f;
+    bool synced;
+};
+
+static void write_byte(struct sys_file *f, int byte)
+{
+    uint8_t block[SECTOR];
+    memset(block, byte, sizeof block);
+    CHECK_OK(sys_file_write(f, 0, block, sizeof block));
+}
+
+static void overwrite_later(void *arg)
+{
+    sys_sleep_until(sys_now() + 40 * SYS_US);
+    write_byte(((struct overlap *)arg)->f, 3);
+}
+
+static void overlapping(void *arg)
+{
+    struct overlap *o = arg;
+    struct sys_thread *t = NULL;
+    CHECK_OK(sys_file_open("/f", SYS_OPEN_WRITE | SYS_OPEN_CREATE, &o->f));
+    CHECK_OK(sys_dir_sync("/"));
+    write_byte(o->f, 1);
+    CHECK_OK(sys_file_sync(o->f));
+    write_byte(o->f, 2);
+    CHECK_OK(sys_thread_start(&t, "overwriter", 0, overwrite_later, o));
+    CHECK_OK(sys_file_sync(o->f));
+    o->synced = true;
+    sys_thread_join(t);
+    sys_sleep_until(SYS_FOREVER);
+}
+
+static bool has_synced(void *arg)
+{
+    return ((struct overlap *)arg)->synced;
+}
+
+static void read_byte(void *arg)
+{
+    struct sys_file *f = NULL;
+    uint8_t byte = 0;
+    size_t n;
+    CHECK_OK(sys_file_open("/f", SYS_OPEN_READ, &f));
+    CHECK_OK(sys_file_read(f, 0, &byte, 1, &n));
+    ((int *)arg)[byte & 3]++;
+    sys_file_close(f);
+}
+
+static void write_during_sync(void)
+{
+    int seen[4] = {0};
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        struct overlap o = {0};
+        sim_init(seed);
+        int pid = sim_spawn("writer", 1, overlapping, &o);
+        CHECK(sim_run(60 * SYS_SECOND, has_synced, &o));
+        sim_crash(pid);
+        CHECK(sim_run(60 * SYS_SECOND, NULL, NULL));
+        sim_spawn("reader", 1, read_byte, seen);
+        CHECK(sim_run(120 * SYS_SECOND, NULL, NULL));
+        sim_end();
+    }
+    CHECK(seen[0] == 0 && seen[1] == 0); /* never older than the sync */
+    CHECK(seen[2] > 0 && seen[3] > 0);
+}
+
+/* ---- names: a crash keeps a prefix of a directory's changes ---- */
+
+static void make_three(void *arg)
+{
+    static const char *const names[] = {"/d/1", "/d/2", "/d/3"};
+    CHECK_OK(sys_mkdir("/d"));
+    CHECK_OK(sys_dir_sync("/"));
+    for (int i = 0; i < 3; i++) {
+        struct sys_file *f = NULL;
+        CHECK_OK(sys_file_open(names[i], SYS_OPEN_WRITE | SYS_OPEN_CREATE, &f));
+        sys_file_close(f);
+    }
+    CHECK_OK(sys_rename("/d/1", "/d/4"));
+    *(bool *)arg = true;
+    sys_sleep_until(SYS_FOREVER);
+}
+
+static bool is_true(void *arg)
+{
+    return *(bool *)arg;
+}
+
+static void add_bit(void *arg, const char *name, bool is_dir)
+{
+    CHECK(!is_dir);
+    *(unsigned *)arg |= 1u << (name[0] - '1');
+}
+
+static void list_names(void *arg)
+{
+    CHECK_OK(sys_dir_list("/d", add_bit, arg));
+}
+
+static void names_keep_their_order(void)
+{
+    unsigned seen = 0;
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        bool made = false;
+        unsigned names = 0;
+        sim_init(seed);
+        int pid = sim_spawn("maker", 1, make_three, &made);
+        CHECK(sim_run(60 * SYS_SECOND, is_true, &made));
+        sim_crash(pid);
+        CHECK(sim_run(60 * SYS_SECOND, NULL, NULL));
+        sim_spawn("lister", 1, list_names, &names);
+        CHECK(sim_run(120 * SYS_SECOND, NULL, NULL));
+        sim_end();
+        /* None, 1, 1 2, 1 2 3, or 2 3 4 after the move: never 1 and 4, never neither. */
+        CHECK(names == 0 || names == 1 || names == 3 || names == 7 || names == 14);
+        seen |= 1u << names;
+    }
+    CHECK_EQ(seen, 1u << 0 | 1u << 1 | 1u << 3 | 1u << 7 | 1u << 14);
+}
+
 static const struct test tests[] = {
     {"outside: reads what was written", reads_what_was_written},
     {"outside: crashes keep what was synced", crashes_keep_what_was_synced},
+    {"outside: write during a sync", write_during_sync},
+    {"outside: names keep their order", names_keep_their_order},
     {0},
 };
 SUITE("sys simulated disk", tests)
