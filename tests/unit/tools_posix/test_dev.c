@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "common/sys/log.h"
 #include "common/sys/sys.h"
 #include "tests/unit/suite.h"
 #include "tools/cluster_key.h"
@@ -130,12 +131,74 @@ static void never_ends_a_recycled_pid(void)
     CHECK_ERR(dev_process_start(&c, p, NULL), ERR_EXISTS);
 }
 
+static uint64_t log_bytes(const struct dev_cluster *c, const struct dev_process *p)
+{
+    char path[DEV_PATH];
+    struct sys_file *log;
+    uint64_t size = 0;
+    dev_path(c, "log", p, ".log", path);
+    if (sys_file_open(path, SYS_OPEN_READ, &log) == OK) {
+        CHECK_OK(sys_file_size(log, &size));
+        sys_file_close(log);
+    }
+    return size;
+}
+
+static uint64_t await_words(const struct dev_cluster *c, const struct dev_process *p, uint64_t more)
+{
+    int64_t deadline = sys_now() + 20 * SYS_SECOND;
+    while (log_bytes(c, p) <= more && CHECK(sys_now() < deadline))
+        sys_sleep_until(sys_now() + SYS_MS);
+    return log_bytes(c, p);
+}
+
+/* This program stands in for the server: see main. */
+static void starts_and_ends_processes(void)
+{
+    struct dev_cluster c;
+    char dir[DEV_PATH];
+    struct sys_process first, second;
+    int64_t soon = sys_now() + 20 * SYS_SECOND;
+    make(&c, dir);
+    const struct dev_process *p = &c.processes[4];
+    CHECK_OK(dev_process_start(&c, p, "--join"));
+    CHECK_OK(dev_process_state(&c, p, &first));
+    CHECK_ERR(dev_process_start(&c, p, NULL), ERR_EXISTS);
+    uint64_t words = await_words(&c, p, 0); /* from now on it handles its signals */
+    CHECK_ERR(dev_process_end(&c, p, SYS_PROCESS_RELOAD, sys_now() + 50 * SYS_MS), ERR_TIMEOUT);
+    CHECK_OK(dev_process_end(&c, p, SYS_PROCESS_STOP, soon));
+    CHECK_ERR(dev_process_end(&c, p, SYS_PROCESS_STOP, soon), ERR_NOT_FOUND);
+    CHECK_OK(dev_process_start(&c, p, NULL));
+    CHECK_OK(dev_process_state(&c, p, &second));
+    await_words(&c, p, words);
+    CHECK(first.pid != second.pid || first.started != second.started);
+    CHECK_OK(dev_process_end(&c, p, SYS_PROCESS_KILL, soon));
+    CHECK_ERR(dev_process_state(&c, p, &second), ERR_NOT_FOUND);
+    CHECK(log_bytes(&c, p) > words); /* appended to, not replaced */
+}
+
 static const struct test tests[] = {
     {"finds what it made", finds_what_it_made},
     {"every configuration is sound", every_configuration_is_sound},
     {"spares what is there", spares_what_is_there},
     {"says that a port is taken", says_that_a_port_is_taken},
     {"never ends a recycled pid", never_ends_a_recycled_pid},
+    {"starts and ends processes", starts_and_ends_processes},
     {0},
 };
-SUITE("a local cluster's files and processes", tests)
+
+static int serve(int argc, char **argv)
+{
+    struct sys_poll stop = {.event = sys_stop_event()};
+    (void)sys_reload_event();
+    log_info("server", "runs with %s%s%s", argv[3], argc > 4 ? " " : "", argc > 4 ? argv[4] : "");
+    return sys_poll(&stop, 1, sys_now() + 60 * SYS_SECOND) ? 1 : 0;
+}
+
+/* A started process runs this same program, as with cairn itself. */
+int main(int argc, char **argv)
+{
+    if (argc >= 4 && strcmp(argv[1], "server") == 0)
+        return serve(argc, argv);
+    return suite_run("a local cluster's files and processes", tests, argc, argv);
+}
