@@ -1,0 +1,92 @@
+/* A chunkserver: the shard stores of some disks, served to gateways and to other chunkservers.
+ *
+ *   shards     written, read, deleted and verified over rpc (chunk_service_routes) or, in the
+ *              embedded form, by function calls (chunk_service_local)
+ *   heartbeat  registers each disk with metadata, reports on it, keeps the map fresh
+ *   backfill   fills the slots that the map newly gives to its disks, drains the repair rows of
+ *              the placement groups whose primary it is
+ *
+ * The order of a process's life; what a step needs exists by then:
+ *
+ *   map_cache_new, buf_pool_new
+ *   chunk_service_open         disks are open, nothing runs but their stores
+ *   chunk_service_local        -> shard_client_new -> struct chunk_io (embedded form)
+ *   chunk_service_routes       -> rpc_server_start -> the address
+ *   chunk_service_start        registers, reports, fills
+ *   ..
+ *   chunk_service_stop         its threads end; shards are still served
+ *   rpc_server_stop
+ *   chunk_service_free         answers what is kept, closes the disks
+ *   rpc_server_free, shard_client_free, map_cache_free, .. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "common/base/err.h"
+#include "common/base/ids.h"
+#include "common/base/timeouts.h"
+#include "common/client/chunk_io.h"
+#include "common/client/shard_client.h"
+#include "common/rpc/rpc_server.h"
+#include "chunkserver/shard_store.h"
+
+struct chunk_service;
+struct metadata_client;
+struct map_cache;
+
+enum { CHUNK_DISKS_MAX = 64 };
+
+struct chunk_service_config {
+    const char *const *directories; /* one disk each; copied, like all texts here */
+    size_t directory_count;         /* 1 .. CHUNK_DISKS_MAX */
+    struct uuid cluster;
+    struct uuid node;               /* of this chunkserver, the same after each start */
+    const char *zone, *rack, *host; /* labels of its disks; NULL: empty */
+    struct map_cache *map;          /* outlives the service */
+    struct timeouts timeouts;
+    struct shard_store_config store; /* bounds of every disk; directory and cluster are not read */
+    unsigned reads_max;              /* reads in progress over rpc, all disks; 0: 64 */
+    unsigned backfill_parallel;      /* placement groups at once; 0: 4 */
+    uint64_t backfill_bytes_per_s;   /* read and written; 0: 200 MiB/s */
+};
+
+/* Opens every disk. A directory that does not exist is made, an empty one (but for lost+found) is
+ * formatted as a new disk. One that cannot be used is logged with the reason and left out. Fails only
+ * when none can be used: with the first's error (ERR_FOREIGN_DISK also for a directory that holds
+ * other files; ERR_DISK_IN_USE, ERR_FORMAT, ERR_IO, ..). */
+enum err chunk_service_open(const struct chunk_service_config *config,
+                            struct chunk_service **out) MUST_USE;
+
+/* Appends its routes; room for CHUNK_ROUTES of them. */
+enum { CHUNK_ROUTES = 6 };
+size_t chunk_service_routes(struct chunk_service *s, struct rpc_route *out);
+/* The same operations for who lives in this process. Valid until chunk_service_free. */
+void chunk_service_local(struct chunk_service *s, struct shard_local *out);
+
+/* Begins registration, heartbeats and backfill. address: where others reach this server,
+ * "1.2.3.4:5678". io and metadata must outlive chunk_service_stop. */
+enum err chunk_service_start(struct chunk_service *s, const char *address,
+                             const struct chunk_io *io, struct metadata_client *metadata) MUST_USE;
+/* Ends and joins what start began. Takes as long as a call to metadata in progress may take. */
+void chunk_service_stop(struct chunk_service *s);
+/* After stop (or without start), when nobody calls its routes or functions any more. Requests that
+ * were kept are answered first. NULL is allowed. */
+void chunk_service_free(struct chunk_service *s);
+
+/* ---- for status pages and tests ---- */
+
+struct chunk_disk_status {
+    const char *directory; /* the service's */
+    struct shard_store_identity identity;
+    struct shard_store_stats stats;
+    bool open;       /* false: it could not be used; error says why, the rest is zero */
+    bool registered; /* metadata knows it as it is: it is served */
+    enum err error;
+    uint64_t backfill_done, backfill_total, backfill_bytes, repaired;
+};
+/* One entry per directory, in the order of the configuration. max >= CHUNK_DISKS_MAX is enough. */
+size_t chunk_service_disks(struct chunk_service *s, struct chunk_disk_status *out, size_t max);
+/* Work known and not done: slots to fill and placement groups to repair, as of the last round. */
+size_t chunk_service_backlog(struct chunk_service *s);
+/* Begins the next round of backfill now. */
+void chunk_service_wake(struct chunk_service *s);
