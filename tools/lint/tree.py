@@ -3,7 +3,7 @@ import os
 import re
 import subprocess
 
-# Who may include whom (docs/architecture: one direction). A folder sees itself, its parent's public
+# Who may include whom: one direction (CONTRIBUTING.md). A folder sees itself, its parent's public
 # headers only where the parent is listed, and what is listed here.
 BASE = ["common/base"]
 SYS = BASE + ["common/sys"]
