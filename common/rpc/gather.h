@@ -30,10 +30,10 @@ struct gather {
     /* private */
     struct gather_port *port;
     const struct request_context *context;
-    struct call *calls; /* all of them, oldest first */
-    struct call *calls_last;
-    uint32_t count;       /* in calls */
-    uint32_t outstanding; /* not yet given out as finished */
+    struct call *calls;              /* all of them, newest first */
+    struct call *ready, *ready_last; /* to be given out */
+    uint32_t count;                  /* in calls */
+    uint32_t outstanding;            /* not yet given out as finished */
 };
 
 struct call_info {
