@@ -354,7 +354,7 @@ enum err recovery_run(struct shard_store *s, bool rebuild)
         s->sequence = c.top;
         s->dirty = true;
         e = index_flush(s, false, false);
-        if (rebuild || c.adopted)
+        if ((rebuild && s->superblock.incarnation > 1) || c.adopted)
             log_info("store", "%s: %s shards=%llu", s->directory,
                      rebuild ? "the index was rebuilt from the extents"
                              : "shards found behind the index",
