@@ -177,9 +177,98 @@ static void crash_in_recovery(void)
     }
 }
 
+/* Few primitives, so that each can be tried several times: what a crash takes differs. */
+static void short_main(void *arg)
+{
+    struct ledger *l = arg;
+    struct shard_store *s = kit_open(l->dir);
+    for (uint32_t i = 3; i < 6; i++) { /* 600000, 64000, 20000 */
+        CHECK_OK(kit_write(s, i, length_of(i)));
+        l->fate[i] = ACKED;
+    }
+    shard_store_close(s);
+    l->finished = true;
+}
+
+static void crash_around_commits(void)
+{
+    unsigned number = 0;
+    bool finished = false;
+    for (uint64_t at = 60; !finished; at += 2) {
+        for (int again = 0; again < 2; again++) {
+            struct ledger l = {.crash_at = at};
+            snprintf(l.dir, sizeof(l.dir), "/disk%u", number++);
+            run("format", format_main, &l, 0, NULL);
+            run("disk", short_main, &l, at, NULL);
+            finished = l.finished;
+            l.lose_index = again == 1;
+            run("check", check_main, &l, 0, NULL);
+            CHECK_OK(sim_disk_wipe(DISK_HOST, l.dir));
+        }
+    }
+}
+
+static void late_done(void *arg, enum err result)
+{
+    CHECK_OK(result);
+    sys_event_set(arg);
+}
+
+/* A record whose place is below that of others which the index knows already. */
+static void late_main(void *arg)
+{
+    struct ledger *l = arg;
+    struct shard_store *s = kit_open(l->dir);
+    struct stored_shard shard = kit_shard(3, length_of(3));
+    struct shard_writer *w = NULL;
+    uint8_t *data = sys_alloc(shard.length + 8);
+    uint32_t crcs[16], table = 0;
+    kit_fill(3, data, shard.length);
+    for (uint32_t b = 0; b < shard_block_count(shard.length); b++) {
+        uint32_t from = b * SHARD_BLOCK, n = shard.length - from;
+        crcs[b] = shard_crc(&shard.id, b, data + from, n < SHARD_BLOCK ? n : SHARD_BLOCK);
+        table = shard_crc_of_crcs(table, &crcs[b], 1);
+    }
+    CHECK_OK(shard_writer_open(s, &shard, &w));
+    CHECK_OK(shard_writer_append(w, data, 8 * SHARD_BLOCK, crcs, KIT_DEADLINE));
+    sys_sleep_until(sys_now() + 100 * SYS_MS);
+    for (uint32_t i = 5; i < 8; i++) {
+        CHECK_OK(kit_write(s, i, length_of(i)));
+        l->fate[i] = ACKED;
+    }
+    CHECK_OK(kit_write(s, 1, length_of(1)));
+    CHECK_OK(kit_delete(s, 1));
+    CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
+    l->fate[1] = GONE;
+    CHECK_OK(shard_writer_append(w, data + 8 * SHARD_BLOCK, shard.length - 8 * SHARD_BLOCK,
+                                 crcs + 8, KIT_DEADLINE));
+    struct sys_event *done = NULL;
+    CHECK_OK(sys_event_new(&done));
+    shard_writer_commit(w, table, late_done, done);
+    struct sys_poll p = {.event = done};
+    CHECK_OK(sys_poll(&p, 1, KIT_DEADLINE));
+    l->fate[3] = ACKED;
+    l->finished = true;
+    sim_crash(sim_self());
+}
+
+static void late_commit(void)
+{
+    struct ledger l = {.dir = "/disk"};
+    run("format", format_main, &l, 0, NULL);
+    run("disk", late_main, &l, 0, NULL);
+    CHECK(l.finished);
+    for (int lose = 0; lose < 2; lose++) {
+        l.lose_index = lose;
+        run("check", check_main, &l, 0, NULL);
+    }
+}
+
 static const struct test tests[] = {
     {"a crash at any primitive", crash_anywhere},
     {"a crash in recovery", crash_in_recovery},
+    {"a crash around commits", crash_around_commits},
+    {"a late commit below the watermark", late_commit},
     {0},
 };
 SUITE("shard store, crashes", tests)
