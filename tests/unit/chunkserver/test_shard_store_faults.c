@@ -97,7 +97,7 @@ static void forged(void)
         s = kit_open(suite_dir());
         struct place place = {3, 1 << 20};
         for (uint32_t at = 0; at + 1024 <= LENGTH; at += 1024) {
-            uint32_t crc = shard_crc(&victim.id, 0, data, 64);
+            uint32_t crc = shard_crc(&victim.id, 0, data + at + RECORD_HEADER, 64);
             struct footer footer = {.sequence = UINT64_MAX, .table_crc = 0};
             footer.table_crc = shard_crc_of_crcs(0, &crc, 1);
             const uint8_t *with = known ? sb.salt : salt;
