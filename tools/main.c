@@ -6,6 +6,12 @@ static const struct cli_verb verbs[] = {
      .usage = "[--markdown]",
      .summary = "List the configuration keys",
      .run = verb_config},
+    {.name = "server",
+     .usage = "[--config FILE] [--KEY VALUE ...]",
+     .summary = "Run a server: one or several roles, or all of them in one process",
+     .help = "The keys are listed by `cairn config`. With --data D1 D2 .. and no roles everything\n"
+             "runs in this process, each directory being a disk.",
+     .run = verb_server},
     {.name = "version", .usage = "", .summary = "Say which version this is", .run = verb_version},
     {.name = "help", .usage = "[VERB ...]", .summary = "Explain a verb", .run = cli_help},
     {0},

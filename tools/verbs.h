@@ -6,4 +6,6 @@ extern const struct cli_verb dev_verbs[];
 
 /* The keys of the configuration, as text or as a Markdown table. */
 int verb_config(struct cli *cli, int argc, char **argv);
+/* Its options are configuration keys. */
+int verb_server(struct cli *cli, int argc, char **argv);
 int verb_version(struct cli *cli, int argc, char **argv);

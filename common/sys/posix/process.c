@@ -86,6 +86,17 @@ int64_t sys_cpu_time(void)
     return read_clock(CLOCK_PROCESS_CPUTIME_ID);
 }
 
+void sys_usage(struct sys_usage *out)
+{
+    *out = (struct sys_usage){.pid = (uint64_t)getpid(), .cpu_ns = sys_cpu_time()};
+    unsigned long size, resident;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f && fscanf(f, "%lu %lu", &size, &resident) == 2)
+        out->resident_bytes = (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (f)
+        fclose(f);
+}
+
 struct timespec posix_timespec(int64_t ns)
 {
     if (ns < 0)

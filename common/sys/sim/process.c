@@ -336,6 +336,11 @@ int64_t sys_wall(void)
     return wall;
 }
 
+void sys_usage(struct sys_usage *out)
+{
+    *out = (struct sys_usage){0};
+}
+
 int64_t sys_cpu_time(void)
 {
     return 0;

@@ -1,0 +1,281 @@
+#include <stdio.h>
+#include <string.h>
+#include "common/base/seal.h"
+#include "common/base/text.h"
+#include "common/proto/message_types.h"
+#include "common/sys/log.h"
+#include "placement/cluster_map.h"
+#include "tools/cluster_key.h"
+#include "tools/server.h"
+
+/* A new cluster, or a new member of one. Everything here can be repeated after a crash: identities
+ * are written before they are used, and what is there already is left as it is. */
+
+enum { ACCESS_KEY_CHARS = 20, SECRET_CHARS = 40, CREDENTIALS_MAX = 4096 };
+#define ASK_FOR   (5 * SYS_SECOND)
+#define ASK_PAUSE (200 * SYS_MS)
+
+static struct request_context request(void)
+{
+    return (struct request_context){.deadline = sys_now() + ASK_FOR};
+}
+
+/* Waits a little; false when the server is asked to stop. */
+static bool pause_or_stop(void)
+{
+    struct sys_poll stop = {.event = sys_stop_event()};
+    return sys_poll(&stop, 1, sys_now() + ASK_PAUSE) != OK;
+}
+
+enum err server_load_key(struct server *s, const char *path, bool create)
+{
+    if (!path)
+        return server_problem(s, ERR_INVALID, "the configuration names no cluster_key");
+    enum err e = create ? cluster_key_create(path) : OK;
+    if (e == OK || e == ERR_EXISTS)
+        e = cluster_key_read(path, &s->keys);
+    return e == OK ? OK : server_problem(s, e, "cluster key %s: %s", path, err_text(e));
+}
+
+enum err server_find_cluster(struct server *s, struct uuid *cluster)
+{
+    struct arena arena;
+    arena_init(&arena);
+    enum err e;
+    for (bool told = false;; told = true) {
+        Members *members = NULL;
+        struct request_context ask = request();
+        e = metadata_members(s->metadata, &ask, &arena, &members);
+        if (e == OK && members->cluster.len == UUID_BYTES) {
+            memcpy(cluster->bytes, members->cluster.data, UUID_BYTES);
+            break;
+        }
+        if (e == ERR_AUTHENTICATION || e == ERR_INVALID) {
+            e = server_problem(s, e, "the metadata members refuse this cluster key: %s",
+                               err_text(e));
+            break;
+        }
+        if (!told)
+            log_warn("server", "no metadata member answers yet, asking on: %s", err_text(e));
+        if (!pause_or_stop()) {
+            e = ERR_STOPPING;
+            break;
+        }
+    }
+    arena_release(&arena);
+    return e;
+}
+
+static bool zero(const struct uuid *u)
+{
+    static const struct uuid none;
+    return uuid_equal(u, &none);
+}
+
+enum err server_prepare_member(struct server *s)
+{
+    const struct config *c = s->config;
+    struct uuid cluster = {{0}};
+    uint64_t member = 0;
+    enum err e = metadata_service_peek(c->metadata_dir, &cluster, &member);
+    if (e == OK)
+        return OK;
+    if (e != ERR_NOT_FOUND)
+        return server_problem(s, e, "metadata directory %s: %s", c->metadata_dir, err_text(e));
+    if (!c->bootstrap && !c->join)
+        return server_problem(s, ERR_NOT_FOUND,
+                              "%s holds no metadata member: give --bootstrap for the first member "
+                              "of a new cluster, --join for another one",
+                              c->metadata_dir);
+    if (c->bootstrap) {
+        sys_random(cluster.bytes, sizeof cluster.bytes);
+        s->created = true;
+    } else {
+        e = server_find_cluster(s, &cluster);
+        if (e != OK)
+            return e;
+    }
+    if (zero(&cluster))
+        return server_problem(s, ERR_FORMAT, "the members do not know their cluster");
+    e = metadata_service_create(c->metadata_dir, &cluster, c->metadata_listen, c->bootstrap,
+                                &member);
+    if (e != OK)
+        return server_problem(s, e, "cannot make a metadata member in %s: %s", c->metadata_dir,
+                              err_text(e));
+    log_info("server", "made a metadata member in %s", c->metadata_dir);
+    return OK;
+}
+
+/* Whether this member is a voter of the group, as the group says. */
+static bool is_voter(struct server *s, struct arena *arena)
+{
+    Members *members = NULL;
+    Members ask = MEMBERS__INIT;
+    ProtobufCMessage *reply = NULL;
+    if (metadata_service_call(s->members[0], MSG_MEMBERS, &ask.base, arena, 0, &reply) != OK)
+        return false;
+    members = (Members *)reply;
+    for (size_t i = 0; i < members->n_members; i++)
+        if (members->members[i]->id == metadata_service_member(s->members[0]))
+            return members->members[i]->voter;
+    return false;
+}
+
+enum err server_join(struct server *s)
+{
+    struct arena arena;
+    arena_init(&arena);
+    Join join = JOIN__INIT;
+    join.id = metadata_service_member(s->members[0]);
+    join.address = arena_string(&arena, s->config->metadata_listen);
+    enum err e = OK;
+    while (!is_voter(s, &arena)) {
+        ProtobufCMessage *reply = NULL;
+        struct request_context ask = {.deadline = sys_now() + 3 * ASK_FOR};
+        e = metadata_call_leader(s->metadata, &ask, MSG_JOIN, &join.base, &arena, &reply);
+        if (e == OK)
+            break;
+        log_info("server", "not a voter yet: %s", err_text(e));
+        if (!pause_or_stop()) {
+            e = ERR_STOPPING;
+            break;
+        }
+    }
+    arena_release(&arena);
+    return e;
+}
+
+/* ---- the first pool and the first user ---- */
+
+static enum err execute(struct server *s, Command *command)
+{
+    struct arena arena;
+    arena_init(&arena);
+    enum err e;
+    do {
+        Result *result = NULL;
+        struct request_context ask = request();
+        e = metadata_execute(s->metadata, &ask, command, &arena, &result);
+    } while (e != OK && err_retryable(e) && pause_or_stop());
+    arena_release(&arena);
+    return e;
+}
+
+static enum err make_pool(struct server *s)
+{
+    char name[] = "standard";
+    CreatePool body = CREATE_POOL__INIT;
+    body.name = name;
+    body.k = s->config->pool_k;
+    body.m = s->config->pool_m;
+    body.cell = 64 * 1024;
+    /* In one process all disks share a host. */
+    body.failure_domain = s->config->roles == 0 ? DOMAIN_DISK : DOMAIN_HOST;
+    Command command = COMMAND__INIT;
+    command.body_case = COMMAND__BODY_CREATE_POOL;
+    command.create_pool = &body;
+    enum err e = execute(s, &command);
+    return e == ERR_EXISTS ? OK : e;
+}
+
+/* The value of KEY=value in a file of such lines. */
+static bool find_value(const char *text, const char *key, char *out, size_t room)
+{
+    size_t key_n = strlen(key);
+    for (const char *line = text; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+        if (strncmp(line, "export ", 7) == 0)
+            line += 7;
+        if (strncmp(line, key, key_n) != 0 || line[key_n] != '=')
+            continue;
+        const char *value = line + key_n + 1;
+        size_t n = strcspn(value, "\r\n");
+        if (n == 0 || n >= room)
+            return false;
+        memcpy(out, value, n);
+        out[n] = 0;
+        return true;
+    }
+    return false;
+}
+
+static enum err read_credentials(struct server *s, char *access_key, size_t access_room,
+                                 char *secret, size_t secret_room)
+{
+    const char *path = s->config->root_credentials;
+    struct sys_file *file;
+    char text[CREDENTIALS_MAX + 1] = {0};
+    size_t n = 0;
+    enum err e = sys_file_open(path, SYS_OPEN_READ, &file);
+    if (e == OK) {
+        e = sys_file_read(file, 0, text, CREDENTIALS_MAX, &n);
+        sys_file_close(file);
+    }
+    if (e == OK && (!find_value(text, "AWS_ACCESS_KEY_ID", access_key, access_room) ||
+                    !find_value(text, "AWS_SECRET_ACCESS_KEY", secret, secret_room)))
+        e = ERR_FORMAT;
+    return e == OK ? OK
+                   : server_problem(s, e,
+                                    "root_credentials %s: %s; it holds the lines "
+                                    "AWS_ACCESS_KEY_ID=.. and AWS_SECRET_ACCESS_KEY=..",
+                                    path, err_text(e));
+}
+
+static void random_text(char *out, size_t n, const char *alphabet)
+{
+    size_t letters = strlen(alphabet);
+    for (size_t i = 0; i < n; i++) {
+        uint8_t byte;
+        do
+            sys_random(&byte, 1);
+        while (byte >= 256 / letters * letters);
+        out[i] = alphabet[byte % letters];
+    }
+    out[n] = 0;
+}
+
+static enum err make_root(struct server *s)
+{
+    char access_key[128], secret[128];
+    bool given = s->config->root_credentials != NULL;
+    if (given) {
+        enum err e = read_credentials(s, access_key, sizeof access_key, secret, sizeof secret);
+        if (e != OK)
+            return e;
+    } else {
+        random_text(access_key, ACCESS_KEY_CHARS, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567");
+        random_text(secret, SECRET_CHARS,
+                    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789");
+    }
+    uint8_t nonce[SEAL_NONCE_BYTES], sealed[sizeof secret + SEAL_OVERHEAD];
+    sys_random(nonce, sizeof nonce);
+    seal(s->keys.key[0].bytes, s->keys.key[0].id, nonce, access_key, secret, strlen(secret),
+         sealed);
+    char name[] = "root";
+    UserInfo user = USER_INFO__INIT;
+    user.name = name;
+    user.access_key = access_key;
+    user.sealed_secret = (ProtobufCBinaryData){strlen(secret) + SEAL_OVERHEAD, sealed};
+    user.root = true;
+    CreateUser body = CREATE_USER__INIT;
+    body.user = &user;
+    Command command = COMMAND__INIT;
+    command.body_case = COMMAND__BODY_CREATE_USER;
+    command.create_user = &body;
+    enum err e = execute(s, &command);
+    if (e == OK && !given)
+        printf("The first user, root. This is printed once:\n"
+               "  AWS_ACCESS_KEY_ID=%s\n  AWS_SECRET_ACCESS_KEY=%s\n",
+               access_key, secret);
+    fflush(stdout);
+    return e == ERR_EXISTS ? OK : e;
+}
+
+enum err server_furnish(struct server *s)
+{
+    enum err e = make_pool(s);
+    if (e == OK)
+        e = make_root(s);
+    if (e != OK && !s->problem[0])
+        return server_problem(s, e, "cannot make the first pool and user: %s", err_text(e));
+    return e;
+}

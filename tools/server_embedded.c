@@ -1,0 +1,231 @@
+#include <stdio.h>
+#include <string.h>
+#include "common/sys/log.h"
+#include "tools/cluster_key.h"
+#include "tools/server.h"
+
+/* The embedded form: `cairn server --data D1 D2 ..`. Each directory is a disk and may carry a
+ * metadata member:
+ *
+ *   Dn/cluster.key   the same key in every directory, so that no single one holds the only copy
+ *   Dn/metadata/     a member, in as many directories as the pool's tolerance asks for (hazard 9)
+ *   Dn/disk/         the shards
+ *
+ * Calls between the roles are function calls; the disks work in parallel all the same. */
+
+enum { PATH_BYTES = SYS_PATH_MAX, KEY_FILE_MAX = 4096 };
+
+static enum err path_of(struct server *s, size_t disk, const char *name, char out[PATH_BYTES])
+{
+    int n = snprintf(out, PATH_BYTES, "%s/%s", s->config->data.items[disk], name);
+    return n > 0 && n < PATH_BYTES ? OK : server_problem(s, ERR_TOO_BIG, "a path is too long");
+}
+
+static enum err make_directory(struct server *s, const char *path)
+{
+    enum err e = sys_mkdir(path);
+    if (e == OK || e == ERR_EXISTS)
+        return OK;
+    return server_problem(s, e, "cannot make the directory %s: %s", path, err_text(e));
+}
+
+/* ---- the key ---- */
+
+static enum err copy_key(const char *from, const char *to)
+{
+    struct sys_file *in, *out;
+    char text[KEY_FILE_MAX];
+    size_t n = 0;
+    enum err e = sys_file_open(from, SYS_OPEN_READ, &in);
+    if (e != OK)
+        return e;
+    e = sys_file_read(in, 0, text, sizeof text, &n);
+    sys_file_close(in);
+    if (e == OK)
+        e = sys_file_open(to, SYS_OPEN_WRITE | SYS_OPEN_CREATE | SYS_OPEN_EXCLUSIVE, &out);
+    if (e != OK)
+        return e;
+    e = sys_file_private(to);
+    if (e == OK)
+        e = sys_file_write(out, 0, text, n);
+    if (e == OK)
+        e = sys_file_sync(out);
+    sys_file_close(out);
+    return e;
+}
+
+static enum err load_key(struct server *s)
+{
+    char first[PATH_BYTES], path[PATH_BYTES];
+    enum err e = ERR_NOT_FOUND;
+    if (s->config->cluster_key)
+        return server_load_key(s, s->config->cluster_key, true);
+    for (size_t i = 0; e == ERR_NOT_FOUND && i < s->config->data.count; i++) {
+        if (path_of(s, i, "cluster.key", first) != OK)
+            return ERR_TOO_BIG;
+        e = cluster_key_read(first, &s->keys);
+    }
+    if (e == ERR_NOT_FOUND) {
+        if (path_of(s, 0, "cluster.key", first) != OK)
+            return ERR_TOO_BIG;
+        e = server_load_key(s, first, true);
+    }
+    if (e != OK)
+        return server_problem(s, e, "cluster key %s: %s", first, err_text(e));
+    for (size_t i = 0; e == OK && i < s->config->data.count; i++) {
+        e = path_of(s, i, "cluster.key", path);
+        if (e == OK && strcmp(path, first) != 0)
+            e = copy_key(first, path);
+        if (e == ERR_EXISTS)
+            e = OK;
+    }
+    return e == OK ? OK : server_problem(s, e, "cannot keep the cluster key in %s", path);
+}
+
+/* ---- members ---- */
+
+/* min(2m + 1, N, 5), rounded down to odd. */
+static size_t members_wanted(const struct config *c)
+{
+    size_t n = 2 * (size_t)c->pool_m + 1;
+    n = n < c->data.count ? n : c->data.count;
+    n = n < SERVER_MEMBERS_MAX ? n : SERVER_MEMBERS_MAX;
+    return n % 2 == 1 ? n : n - 1;
+}
+
+struct places {
+    char paths[SERVER_MEMBERS_MAX][PATH_BYTES];
+    size_t count;
+};
+
+/* The members that are there; all must be of one cluster. */
+static enum err find_members(struct server *s, struct places *found)
+{
+    char path[PATH_BYTES];
+    for (size_t i = 0; i < s->config->data.count; i++) {
+        struct uuid cluster;
+        uint64_t member;
+        enum err e = path_of(s, i, "metadata", path);
+        if (e == OK)
+            e = metadata_service_peek(path, &cluster, &member);
+        if (e == ERR_NOT_FOUND)
+            continue;
+        if (e != OK)
+            return server_problem(s, e, "metadata in %s: %s", path, err_text(e));
+        if (found->count > 0 && !uuid_equal(&cluster, &s->self.cluster))
+            return server_problem(s, ERR_FOREIGN_CLUSTER, "%s belongs to another cluster", path);
+        if (found->count == SERVER_MEMBERS_MAX)
+            return server_problem(s, ERR_TOO_BIG, "more than %d metadata members",
+                                  SERVER_MEMBERS_MAX);
+        s->self.cluster = cluster;
+        memcpy(found->paths[found->count++], path, PATH_BYTES);
+    }
+    return OK;
+}
+
+static enum err create_members(struct server *s, struct places *places)
+{
+    const char *directories[SERVER_MEMBERS_MAX];
+    places->count = members_wanted(s->config);
+    for (size_t i = 0; i < places->count; i++) {
+        enum err e = path_of(s, i, "metadata", places->paths[i]);
+        if (e != OK)
+            return e;
+        directories[i] = places->paths[i];
+    }
+    sys_random(s->self.cluster.bytes, sizeof s->self.cluster.bytes);
+    s->created = true;
+    enum err e = metadata_service_create_group(directories, places->count, &s->self.cluster);
+    return e == OK ? OK : server_problem(s, e, "cannot make the metadata members: %s", err_text(e));
+}
+
+static enum err start_members(struct server *s, const struct places *places)
+{
+    for (size_t i = 0; i < places->count; i++) {
+        const struct metadata_service_config config = {
+            .directory = places->paths[i], .node = s->rpc, .timeouts = s->timeouts};
+        enum err e = metadata_service_start(&config, &s->members[i]);
+        if (e != OK)
+            return server_problem(s, e, "the metadata member in %s does not start: %s",
+                                  places->paths[i], err_text(e));
+        s->member_count++;
+    }
+    for (size_t i = 0; i < s->member_count; i++)
+        for (size_t k = 0; k < s->member_count; k++)
+            if (i != k)
+                metadata_service_link(s->members[i], s->members[k]);
+    return OK;
+}
+
+/* ---- all of it ---- */
+
+static enum err open_disks(struct server *s)
+{
+    char(*paths)[PATH_BYTES] = sys_alloc(s->config->data.count * sizeof *paths);
+    const char *directories[CONFIG_LIST_MAX];
+    enum err e = OK;
+    for (size_t i = 0; e == OK && i < s->config->data.count; i++) {
+        e = path_of(s, i, "disk", paths[i]);
+        if (e == OK)
+            e = make_directory(s, paths[i]);
+        directories[i] = paths[i];
+    }
+    if (e == OK)
+        e = server_open_disks(s, directories, "local");
+    sys_free(paths);
+    return e;
+}
+
+static enum err start_clients(struct server *s)
+{
+    struct metadata_local locals[SERVER_MEMBERS_MAX];
+    struct shard_local disks;
+    for (size_t i = 0; i < s->member_count; i++)
+        locals[i] = (struct metadata_local){.id = metadata_service_member(s->members[i]),
+                                            .context = s->members[i],
+                                            .call = metadata_service_call};
+    enum err e = server_start_metadata_client(s, locals, s->member_count);
+    if (e == OK)
+        e = open_disks(s);
+    if (e != OK)
+        return e;
+    chunk_service_local(s->chunks, &disks);
+    server_start_shard_client(s, &disks);
+    for (size_t i = 0; e == OK && i < s->member_count; i++)
+        e = metadata_service_lead(s->members[i], s->shards);
+    return e;
+}
+
+enum err server_start_embedded(struct server *s)
+{
+    struct places *places = sys_alloc(sizeof *places);
+    enum err e = OK;
+    for (size_t i = 0; e == OK && i < s->config->data.count; i++)
+        e = make_directory(s, s->config->data.items[i]);
+    if (e == OK)
+        e = load_key(s);
+    if (e == OK)
+        e = find_members(s, places);
+    if (e == OK && places->count == 0)
+        e = create_members(s, places);
+    if (e == OK) {
+        s->self.role = RPC_GATEWAY;
+        server_start_node(s);
+        e = start_members(s, places);
+    }
+    if (e == OK)
+        e = start_clients(s);
+    if (e == OK)
+        e = server_furnish(s);
+    if (e == OK)
+        e = server_start_pulse(s);
+    if (e == OK)
+        e = server_start_chunks(s, "local");
+    if (e == OK)
+        e = server_start_gateway(s);
+    if (e == OK && s->member_count < members_wanted(s->config))
+        log_warn("server", "%zu metadata members run; the pool's tolerance asks for %zu",
+                 s->member_count, members_wanted(s->config));
+    sys_free(places);
+    return e;
+}
