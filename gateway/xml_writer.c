@@ -137,6 +137,11 @@ void xml_text(struct xml_writer *w, const char *name, const char *text)
     xml_text_n(w, name, text, strlen(text));
 }
 
+void xml_chars(struct xml_writer *w, const char *text)
+{
+    put_escaped(w, text, strlen(text));
+}
+
 void xml_number(struct xml_writer *w, const char *name, uint64_t value)
 {
     char text[24];
