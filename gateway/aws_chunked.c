@@ -1,6 +1,5 @@
 /* A state per place in the framing; lines gather in a fixed buffer, bytes of chunks pass through. */
 #include "gateway/aws_chunked.h"
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include "common/base/text.h"
@@ -153,7 +152,7 @@ static enum s3_error trailer(struct aws_chunked *c)
         return S3_INVALID_REQUEST;
     *colon = 0;
     for (char *p = line; *p; p++)
-        *p = (char)tolower((unsigned char)*p);
+        *p = char_lower(*p);
     char *value = colon + 1 + strspn(colon + 1, " \t");
     size_t n = strlen(value);
     while (n && (value[n - 1] == ' ' || value[n - 1] == '\t'))

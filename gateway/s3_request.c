@@ -1,7 +1,6 @@
 /* From a raw target and headers to an operation on a bucket and a key. The path is split before it is
  * decoded, and decoded once: "%2F" in a key is a slash of the key, never of the path. */
 #include "gateway/s3_request.h"
-#include <ctype.h>
 #include <string.h>
 #include "common/base/text.h"
 #include "gateway/s3_request_internal.h"
@@ -12,7 +11,7 @@ enum { PARAMS_MAX = 64 };
 static bool starts_fold(const char *text, const char *lower_prefix)
 {
     for (; *lower_prefix; text++, lower_prefix++)
-        if (tolower((unsigned char)*text) != *lower_prefix)
+        if (char_lower(*text) != *lower_prefix)
             return false;
     return true;
 }
@@ -204,7 +203,7 @@ static void metadata_add(struct s3_request *r, const char *name, const char *val
     struct arena *a = r->http->arena;
     char *lower = arena_string(a, name);
     for (char *p = lower; *p; p++)
-        *p = (char)tolower((unsigned char)*p);
+        *p = char_lower(*p);
     for (size_t i = 0; i < r->metadata.n; i++)
         if (strcmp(r->metadata.v[i].name, lower) == 0) {
             r->metadata.v[i].value = arena_format(a, "%s,%s", r->metadata.v[i].value, value);

@@ -28,3 +28,8 @@ enum err time_parse_basic(const char *text, int64_t *wall_ns) MUST_USE;
 /* RFC 1123, RFC 850 and asctime forms */
 enum err time_parse_http(const char *text, int64_t *wall_ns) MUST_USE;
 bool text_equal_fold(const char *a, const char *b); /* ASCII case folded */
+/* ASCII alone; the C library's tolower asks the locale. */
+static inline char char_lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
