@@ -57,15 +57,21 @@ static size_t stop_all(const struct dev_cluster *c)
     return ended;
 }
 
+/* The first member makes the cluster, until that has once been brought to its end; the others join,
+ * which says nothing new to one that has. An emptied member never makes a second cluster beside the
+ * one that its fellows hold: it joins anew. */
 static const char *flag_for(const struct dev_cluster *c, const struct dev_process *p)
 {
-    if (!dev_process_is(p, "metadata") || !dev_process_is_new(c, p))
+    if (!dev_process_is(p, "metadata"))
         return NULL;
-    for (size_t i = 0; i < c->count; i++)
-        if (dev_process_is(&c->processes[i], "metadata") &&
-            !dev_process_is_new(c, &c->processes[i]))
-            return "--join";
-    return p == &c->processes[0] ? "--bootstrap" : "--join";
+    if (p != &c->processes[0])
+        return "--join";
+    if (dev_process_is_new(c, p))
+        for (size_t i = 1; i < c->count; i++)
+            if (dev_process_is(&c->processes[i], "metadata") &&
+                !dev_process_is_new(c, &c->processes[i]))
+                return "--join";
+    return dev_cluster_is_complete(c) ? NULL : "--bootstrap";
 }
 
 static enum err start(const struct dev_cluster *c, const struct dev_process *p)
@@ -138,6 +144,8 @@ static int run_up(struct cli *cli, int argc, char **argv)
     }
     if (!status)
         status = wait_healthy(cli, &c);
+    if (!status && dev_cluster_set_complete(&c))
+        status = cli_failed("%s/run cannot be written", c.dir);
     if (status) {
         stop_all(&c);
         return status;

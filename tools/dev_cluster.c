@@ -191,15 +191,33 @@ static enum err write_files(const char *dir, const struct dev_plan *plan, const 
     return e ? e : write_file(path, text, false); /* last: says that all of it is there */
 }
 
-bool dev_cluster_exists(const char *dir)
+static bool file_exists(const char *dir, const char *name)
 {
     char path[DEV_PATH];
     struct sys_file *f;
-    if (snprintf(path, sizeof path, "%s/cairn.conf", dir) >= (int)sizeof path ||
+    if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path ||
         sys_file_open(path, SYS_OPEN_READ, &f))
         return false;
     sys_file_close(f);
     return true;
+}
+
+bool dev_cluster_exists(const char *dir)
+{
+    return file_exists(dir, "cairn.conf");
+}
+
+bool dev_cluster_is_complete(const struct dev_cluster *c)
+{
+    return file_exists(c->dir, "run/complete");
+}
+
+enum err dev_cluster_set_complete(const struct dev_cluster *c)
+{
+    char path[DEV_PATH];
+    snprintf(path, sizeof path, "%s/run/complete", c->dir);
+    enum err e = write_file(path, "", false);
+    return e == ERR_EXISTS ? OK : e;
 }
 
 static void count_entry(void *arg, const char *name, bool is_dir)

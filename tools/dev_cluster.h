@@ -5,6 +5,7 @@
  *   credentials.env     mode 0600: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ..
  *   conf/NAME.conf      what `cairn server --config` of process NAME reads; these files are the list
  *   run/NAME.pid        its pid, in decimal; run/NAME.started: the kernel's stamp of its start
+ *   run/complete        made once the new cluster had its members, disks and first user
  *   log/NAME.log        its output, appended to
  *   data/NAME/          what it keeps
  *
@@ -48,6 +49,8 @@ enum err dev_cluster_create(const char *dir, const struct dev_plan *plan, char *
                             size_t problem_max) MUST_USE;
 /* Finds the processes of dir: metadata first, then chunk, then gateway, by number. ERR_NOT_FOUND. */
 enum err dev_cluster_load(const char *dir, struct dev_cluster *out) MUST_USE;
+bool dev_cluster_is_complete(const struct dev_cluster *c);
+enum err dev_cluster_set_complete(const struct dev_cluster *c) MUST_USE;
 /* NULL when there is none of that name. */
 const struct dev_process *dev_cluster_find(const struct dev_cluster *c, const char *name);
 void dev_path(const struct dev_cluster *c, const char *folder, const struct dev_process *p,

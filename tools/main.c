@@ -2,6 +2,9 @@
 #include "tools/verbs.h"
 
 static const struct cli_verb verbs[] = {
+    {.name = "dev",
+     .summary = "Runs a whole cluster of real processes on this machine",
+     .verbs = dev_verbs},
     {.name = "config",
      .usage = "[--markdown]",
      .summary = "List the configuration keys",

@@ -60,6 +60,7 @@ int verb_server(struct cli *cli, int argc, char **argv)
         e = config_read_arguments(&config, argc, argv, problem);
     if (e == OK)
         e = config_check_server(&config, problem);
+    log_level_set(config.log_level);
     int status = e == OK ? run(cli, &config) : cli_usage(cli, "%s", problem);
     config_release(&config);
     return status;
