@@ -12,7 +12,7 @@ void breaker_settings_default(struct breaker_settings *s)
         .window_ns = 10 * SECOND,
         .slow_ns = 1 * SECOND,
         .open_ns = 1 * SECOND,
-        .open_max_ns = 15 * SECOND,
+        .open_max_ns = 5 * SECOND,
         .least = 5,
         .percent = 50,
         .probes = 2,

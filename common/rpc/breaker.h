@@ -18,7 +18,7 @@ struct breaker_settings {
     int64_t window_ns;   /* 10 s: what is counted */
     int64_t slow_ns;     /* 1 s: an answer later than this is a failure */
     int64_t open_ns;     /* 1 s: first pause */
-    int64_t open_max_ns; /* 15 s */
+    int64_t open_max_ns; /* 5 s */
     uint32_t least;      /* 5 calls in the window before a rate means anything */
     uint32_t percent;    /* 50 */
     uint32_t probes;     /* 2 good ones close it */

@@ -195,10 +195,14 @@ static enum link_end send_cancel(struct call *c)
     struct frame_header h = {.type = FRAME_TYPE_CANCEL, .flags = FRAME_STREAM, .call = c->id};
     uint8_t frame[FRAME_HEADER_BYTES];
     frame_encode(&h, frame);
-    struct sys_slice v = {frame, sizeof frame};
-    size_t done = 0;
-    enum err e = sys_send(c->link->socket, &v, 1, false, 0, &done);
-    return e == OK && done == sizeof frame ? LINK_DRAIN : LINK_BROKEN;
+    for (size_t sent = 0; sent < sizeof frame;) {
+        struct sys_slice v = {frame + sent, sizeof frame - sent};
+        size_t done;
+        if (sys_send(c->link->socket, &v, 1, false, 0, &done))
+            return LINK_BROKEN;
+        sent += done;
+    }
+    return LINK_DRAIN;
 }
 
 static enum link_end abandon(struct call *c)

@@ -337,12 +337,12 @@ static void connections_are_bounded(void)
     for (unsigned i = 0; i < 8; i++) {
         ShardRead m;
         uint8_t into[10];
-        struct rpc_call r = rig_read_call(&m, 50, 0, into, i);
+        struct rpc_call r = rig_read_call(&m, 500, 0, into, i);
         enum err e = rpc_call_start(rig.peer, &g, &r, &c);
         started += e == OK;
         busy += e == ERR_BUSY;
         if (i < 2)
-            CHECK_ERR(gather_next(&g, sys_now() + 10 * SYS_MS, &c), ERR_TIMEOUT);
+            CHECK_ERR(gather_next(&g, sys_now() + 100 * SYS_MS, &c), ERR_TIMEOUT);
     }
     CHECK_EQ(started, 5);
     CHECK_EQ(busy, 3);
