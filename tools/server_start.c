@@ -196,6 +196,9 @@ enum err server_start_gateway(struct server *s)
     };
     memcpy(config.key, s->keys.key[0].bytes, sizeof config.key);
     s->gateway = gateway_new(&config);
+    /* The simulator has no sockets that libmicrohttpd could use; it calls gateway_handle itself. */
+    if (!s->config->s3)
+        return OK;
     struct http_server_config http;
     http_server_config_default(&http, &s->timeouts);
     http.server_name = "Cairn";
@@ -219,7 +222,7 @@ static void beat(struct server *s, struct arena *arena)
     Heartbeat body = HEARTBEAT__INIT;
     ProtobufCMessage *reply = NULL;
     body.node = (ProtobufCBinaryData){.len = UUID_BYTES, .data = s->node.bytes};
-    body.address = arena_string(arena, s->config->s3);
+    body.address = arena_string(arena, s->config->s3 ? s->config->s3 : "");
     body.role = RPC_GATEWAY;
     body.epoch = map_cache_epoch(s->map);
     body.oldest_read = gateway_oldest_read(s->gateway);
