@@ -77,6 +77,7 @@ extern const struct http_carrier mhd_carrier;
 enum err raw_respond(struct mhd_exchange *x);
 enum err raw_write(struct mhd_exchange *x, const void *data, size_t n);
 void raw_finish(struct mhd_exchange *x);
+/* Without drain it never waits: what does not fit is not sent. */
 void raw_refuse(struct http_connection *c, enum http_refusal why, bool drain);
 void raw_drain(struct http_connection *c);
 

@@ -12,7 +12,7 @@
 
 enum { SEND_STALL_MS = 5000 };
 
-static enum err send_all(int descriptor, const char *data, size_t n)
+static enum err send_all(int descriptor, const char *data, size_t n, int stall_ms)
 {
     while (n) {
         ssize_t sent = send(descriptor, data, n, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -25,7 +25,7 @@ static enum err send_all(int descriptor, const char *data, size_t n)
             continue;
         if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
             struct pollfd p = {descriptor, POLLOUT, 0};
-            int ready = poll(&p, 1, SEND_STALL_MS);
+            int ready = poll(&p, 1, stall_ms);
             if (ready > 0 || (ready < 0 && errno == EINTR))
                 continue;
         }
@@ -41,11 +41,11 @@ enum err raw_respond(struct mhd_exchange *x)
     time_format_http(sys_wall(), date);
     char *head = arena_format(&e->arena, "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: %s\r\n", e->status,
                               http_status_text(e->status), date, x->server->config.server_name);
-    enum err err = send_all(x->connection->descriptor, head, strlen(head));
+    enum err err = send_all(x->connection->descriptor, head, strlen(head), SEND_STALL_MS);
     for (size_t i = 0; i < e->response.n && !err; i++) {
         char *line =
             arena_format(&e->arena, "%s: %s\r\n", e->response.v[i].name, e->response.v[i].value);
-        err = send_all(x->connection->descriptor, line, strlen(line));
+        err = send_all(x->connection->descriptor, line, strlen(line), SEND_STALL_MS);
     }
     /* Without a length the body ends where the connection does. */
     char *last = e->length < 0
@@ -53,14 +53,14 @@ enum err raw_respond(struct mhd_exchange *x)
                      : arena_format(&e->arena, "Content-Length: %lld\r\nConnection: close\r\n\r\n",
                                     (long long)e->length);
     if (!err)
-        err = send_all(x->connection->descriptor, last, strlen(last));
+        err = send_all(x->connection->descriptor, last, strlen(last), SEND_STALL_MS);
     x->raw_broken = err != OK;
     return err;
 }
 
 enum err raw_write(struct mhd_exchange *x, const void *data, size_t n)
 {
-    enum err err = send_all(x->connection->descriptor, data, n);
+    enum err err = send_all(x->connection->descriptor, data, n, SEND_STALL_MS);
     x->raw_broken = err != OK;
     return err;
 }
@@ -97,6 +97,7 @@ void raw_refuse(struct http_connection *c, enum http_refusal why, bool drain)
     char body[1024], head[512], date[TIME_TEXT];
     size_t n = config->refusal_body ? config->refusal_body(config->app, why, body, sizeof body) : 0;
     int status = http_refusal_status(why);
+    int stall_ms = drain ? SEND_STALL_MS : 0;
     time_format_http(sys_wall(), date);
     snprintf(head, sizeof head,
              "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: %s\r\n%s%sContent-Length: %zu\r\n"
@@ -104,7 +105,7 @@ void raw_refuse(struct http_connection *c, enum http_refusal why, bool drain)
              status, http_status_text(status), date, config->server_name,
              status == 503 ? "Retry-After: 1\r\n" : "",
              n ? "Content-Type: application/xml\r\n" : "", n);
-    if (send_all(c->descriptor, head, strlen(head)) == OK &&
-        send_all(c->descriptor, body, n) == OK && drain)
+    if (send_all(c->descriptor, head, strlen(head), stall_ms) == OK &&
+        send_all(c->descriptor, body, n, stall_ms) == OK && drain)
         raw_drain(c);
 }

@@ -335,6 +335,32 @@ static void published_trailers(void)
     sys_free(body);
 }
 
+/* Random damage: any answer but a crash, and content only from chunks. */
+static void survives_damage(void)
+{
+    static const char *const good = "4\r\n1234\r\n5\r\n56789\r\n0\r\n"
+                                    "x-amz-checksum-crc32c:4waSgw==\r\n\r\n";
+    struct http_header h[] = {SIZE("9"), {"x-amz-trailer", "x-amz-checksum-crc32c"}};
+    uint64_t random = suite_seed() | 1;
+    for (int i = 0; i < 5000; i++) {
+        char body[100];
+        size_t n = strlen(good);
+        memcpy(body, good, n);
+        for (int k = 0; k < 3; k++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            body[(random >> 33) % n] = "0159a;\r\n: \0\xff"[(random >> 50) % 12];
+        }
+        struct http_memory m = {.headers = h,
+                                .headers_n = 2,
+                                .body = body,
+                                .body_n = n,
+                                .piece_bytes = 1 + (random >> 40) % 20};
+        struct outcome o = receive(PAYLOAD_STREAMING_UNSIGNED_TRAILER, &m);
+        CHECK(o.error != S3_OK || (o.got_n == 9 && memcmp(o.got, "123456789", 9) == 0));
+        sys_free(o.got);
+    }
+}
+
 /* ---- whole small bodies ---- */
 
 static void whole_handle(struct http_exchange *e, void *arg)
@@ -379,6 +405,7 @@ static const struct test tests[] = {
     {"unsigned trailers", unsigned_trailers},
     {"published chunks", published_chunks},
     {"published trailers", published_trailers},
+    {"survives damage", survives_damage},
     {"whole", whole},
     {0},
 };

@@ -258,6 +258,36 @@ static void short_and_missing_answers(void)
     edge_stop(&s);
 }
 
+/* Random damage to heads: any refusal, no crash, and the server goes on. */
+static void survives_damage(void)
+{
+    static const char *const good = "PUT /store?a=b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n"
+                                    "X-Amz-Meta-A: b\r\nConnection: close\r\n\r\nabc";
+    struct edge s;
+    edge_start(&s);
+    if (!edge_run(&s))
+        return;
+    uint64_t random = suite_seed() | 1;
+    for (int i = 0; i < 300; i++) {
+        char text[200];
+        size_t n = strlen(good);
+        memcpy(text, good, n);
+        for (int k = 0; k < 2; k++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            text[(random >> 33) % n] = "0a:;\r\n \t\0\xff/?"[(random >> 50) % 12];
+        }
+        struct sys_socket *c = dial(&s);
+        say_n(c, text, n);
+        sys_socket_shutdown_write(c);
+        struct heard h = hear(c, NULL, 2000);
+        CHECK(h.closed);
+        sys_free(h.text);
+        sys_socket_close(c);
+    }
+    expect(&s, "GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 200);
+    edge_stop(&s);
+}
+
 static const struct test tests[] = {
     {"refuses ambiguous framing", refuses_ambiguous_framing},
     {"accepts plain requests", accepts_plain_requests},
@@ -269,6 +299,7 @@ static const struct test tests[] = {
     {"sends bodies", sends_bodies},
     {"HEAD announces", head_announces},
     {"short and missing answers", short_and_missing_answers},
+    {"survives damage", survives_damage},
     {0},
 };
 SUITE("edge", tests)
