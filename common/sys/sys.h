@@ -23,14 +23,14 @@
 
 /* Ends this process (in the simulator: this simulated process). why goes to the log. */
 _Noreturn void sys_exit(int status, const char *why);
-int64_t sys_now(void);                  /* [S] monotonic ns */
-int64_t sys_wall(void);                 /* [S] ns since 1970 UTC; may jump */
-int64_t sys_cpu_time(void);             /* CPU ns used by this process; 0 in the simulator */
+int64_t sys_now(void);      /* [S] monotonic ns */
+int64_t sys_wall(void);     /* [S] ns since 1970 UTC; may jump */
+int64_t sys_cpu_time(void); /* CPU ns used by this process; 0 in the simulator */
 struct sys_usage {
     uint64_t pid, resident_bytes;
     int64_t cpu_ns;
 };
-void sys_usage(struct sys_usage *out);    /* of this process; zeros in the simulator */
+void sys_usage(struct sys_usage *out);  /* of this process; zeros in the simulator */
 void sys_sleep_until(int64_t deadline); /* [S] */
 void sys_random(void *out, size_t n);   /* cryptographic on posix, seeded in the simulator */
 /* One whole line without its newline. Never blocks: drops and counts when the log is stuck. */
