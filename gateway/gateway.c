@@ -188,6 +188,11 @@ static enum s3_error authenticate(struct op *op)
     enum s3_error e = sigv4_verify(http_request(op->exchange), &config, &op->auth);
     if (e == S3_OK && op->auth.anonymous)
         return S3_ACCESS_DENIED;
+    if (e ==
+        S3_AUTHORIZATION_HEADER_MALFORMED) { /* clients sign again with the region they read here */
+        op->error.name = "Region";
+        op->error.value = config.region;
+    }
     return e;
 }
 
