@@ -41,7 +41,7 @@ void store_fail(struct shard_store *s, const char *what, enum err e)
     s->failed = s->stats.failed = true;
     log_error("store", "%s: %s: %s. The disk has failed: replace it, the cluster rebuilds it",
               s->directory, what, err_text(e));
-    sys_cond_broadcast(&s->room);
+    writer_wake_all(s);
     sys_cond_broadcast(&s->changed);
     sys_cond_broadcast(&s->house);
 }

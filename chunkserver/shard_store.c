@@ -10,7 +10,7 @@ enum {
     DEFAULT_IO_THREADS = 4,
     DEFAULT_QUEUE = 256,
     DEFAULT_WRITERS = 128,
-    DEFAULT_STAGING = 64,
+    DEFAULT_STAGING = 48,
     DEFAULT_WINDOW = 4,
     DEFAULT_FULL_PERCENT = 95,
     EXTENT_LEAST_MIB = 1,
@@ -179,7 +179,7 @@ static void release(struct shard_store *s)
         sys_free(b);
     }
     sys_file_close(s->lock_file);
-    struct sys_cond *conds[] = {&s->work, &s->commits, &s->house, &s->changed, &s->room};
+    struct sys_cond *conds[] = {&s->work, &s->commits, &s->house, &s->changed};
     for (size_t i = 0; i < sizeof(conds) / sizeof(*conds); i++)
         sys_cond_release(conds[i]);
     sys_mutex_release(&s->lock);
@@ -194,7 +194,7 @@ static struct shard_store *new_store(const struct shard_store_config *config)
     snprintf(s->directory, sizeof(s->directory), "%s", config->directory);
     s->config.directory = s->directory;
     sys_mutex_init(&s->lock);
-    struct sys_cond *conds[] = {&s->work, &s->commits, &s->house, &s->changed, &s->room};
+    struct sys_cond *conds[] = {&s->work, &s->commits, &s->house, &s->changed};
     for (size_t i = 0; i < sizeof(conds) / sizeof(*conds); i++)
         sys_cond_init(conds[i]);
     return s;

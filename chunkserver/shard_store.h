@@ -40,7 +40,7 @@ struct shard_store_config {
     unsigned io_threads;     /* 0: 4 */
     unsigned queue_max;      /* 0: 256 jobs waiting */
     unsigned writers_max;    /* 0: 128 open at once */
-    unsigned staging_max;    /* 0: 64 buffers of 256 KiB, made when first needed */
+    unsigned staging_max;    /* 0: 48 buffers of 512 KiB, made when first needed */
     unsigned window;         /* 0: 4 staging buffers of one writer on their way to the disk */
     unsigned full_percent;   /* 0: 95; writes are refused from there on */
     int64_t flush_interval;  /* 0: 1 s between flushes of the index */

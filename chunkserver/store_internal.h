@@ -8,7 +8,7 @@
 #include "common/kv/kv.h"
 
 enum {
-    STAGING_BYTES = 256 << 10,           /* of a record, in one write */
+    STAGING_BYTES = 512 << 10,           /* of a record, in one write */
     STAGING_ROOM = STAGING_BYTES + 8192, /* the last one has room for table and footer */
     BATCH_BYTES = 1 << 20,               /* small records written at once; a run at most */
     GROUP_MAX = 256,                     /* commits that share one sync */
@@ -107,6 +107,8 @@ struct shard_writer {
     bool superseded;
     unsigned inflight;
     bool last_written;
+    bool waiting; /* its owner, for a staging buffer or its window: */
+    struct sys_cond room;
     struct extent *extent; /* a use, once the place is known */
     struct place place;
     struct footer footer; /* sequence 0: none yet */
@@ -139,7 +141,6 @@ struct shard_store {
     struct sys_cond commits; /* committer: a commit waits, or stop */
     struct sys_cond house;   /* keeper: a flush is wanted, or stop */
     struct sys_cond changed; /* a place, a flush, the superblock: something that was waited for */
-    struct sys_cond room;    /* writers: a staging buffer or a window has become free */
     bool stopping, io_stop, commit_stop, keeper_stop;
     bool failed;
     bool superblock_busy;
@@ -158,6 +159,7 @@ struct shard_store {
     uint64_t writer_bytes; /* record_room of all open ones */
     struct staging *staging_free;
     unsigned staging_made, staging_used;
+    unsigned staging_waiters;
     struct staging *write_first, *write_last;
     struct shard_job *job_first, *job_last;
     unsigned job_count;
@@ -227,6 +229,7 @@ size_t index_encode_value(const struct index_entry *entry, uint8_t out[INDEX_VAL
 void writer_complete(struct shard_writer *w, enum err result); /* calls done, frees; not locked */
 void writer_write_staging(struct shard_store *s, struct staging *b); /* an I/O thread */
 uint64_t writer_synced(const struct shard_store *s);                 /* under the lock */
+void writer_wake_all(struct shard_store *s);                         /* under the lock */
 uint64_t writer_sequence(struct shard_store *s); /* the next one; under the lock */
 
 /* commit.c */

@@ -38,6 +38,7 @@ static void link_writer(struct shard_store *s, struct shard_writer *w)
             o->superseded = true;
             if (!o->error)
                 o->error = ERR_ABORTED;
+            sys_cond_signal(&o->room);
         }
     }
     w->next = s->writers;
@@ -60,6 +61,16 @@ static void unlink_writer(struct shard_store *s, struct shard_writer *w)
     s->writer_bytes -= record_room(w->shard.length);
 }
 
+static void free_writer(struct shard_writer *w)
+{
+    extent_unuse(w->store, w->extent);
+    sys_cond_release(&w->room);
+    sys_free(w->crcs);
+    sys_free(w->checks);
+    sys_free(w->whole);
+    sys_free(w);
+}
+
 enum err shard_writer_open(struct shard_store *s, const struct stored_shard *shard,
                            struct shard_writer **out)
 {
@@ -73,6 +84,7 @@ enum err shard_writer_open(struct shard_store *s, const struct stored_shard *sha
     struct shard_writer *w = sys_alloc(sizeof(*w));
     w->store = s;
     w->shard = *shard;
+    sys_cond_init(&w->room);
     w->blocks = shard_block_count(shard->length);
     w->small = record_is_small(shard->length);
     w->crcs = sys_alloc(w->blocks * sizeof(*w->crcs));
@@ -93,10 +105,7 @@ enum err shard_writer_open(struct shard_store *s, const struct stored_shard *sha
         link_writer(s, w);
     sys_mutex_unlock(&s->lock);
     if (e) {
-        sys_free(w->crcs);
-        sys_free(w->checks);
-        sys_free(w->whole);
-        sys_free(w);
+        free_writer(w);
         return e;
     }
     *out = w;
@@ -136,13 +145,32 @@ static struct staging *take_staging(struct shard_store *s)
     return b;
 }
 
+/* Lets one go on that can: `first` if it waits. Under the lock. */
+static void wake_one(struct shard_store *s, struct shard_writer *first)
+{
+    if (s->staging_waiters == 0)
+        return;
+    struct shard_writer *w = first;
+    if (!w || !w->waiting)
+        for (w = s->writers; w && !(w->waiting && w->inflight < s->config.window);)
+            w = w->next;
+    if (w)
+        sys_cond_signal(&w->room);
+}
+
+void writer_wake_all(struct shard_store *s)
+{
+    for (struct shard_writer *w = s->writers; w; w = w->next)
+        if (w->waiting)
+            sys_cond_signal(&w->room);
+}
+
 static void give_staging(struct shard_store *s, struct staging *b)
 {
     b->writer = NULL;
     b->next = s->staging_free;
     s->staging_free = b;
     s->staging_used--;
-    sys_cond_broadcast(&s->room);
 }
 
 /* Hands the filled buffer to the I/O threads. Under the lock. */
@@ -179,8 +207,14 @@ static enum err next_staging(struct shard_writer *w, int64_t deadline)
             b = take_staging(s);
         if (e || b || late)
             break;
-        late = sys_cond_wait(&s->room, &s->lock, deadline) == ERR_TIMEOUT;
+        w->waiting = true;
+        s->staging_waiters++;
+        late = sys_cond_wait(&w->room, &s->lock, deadline) == ERR_TIMEOUT;
+        s->staging_waiters--;
+        w->waiting = false;
     }
+    if (!b) /* what woke it may do for another */
+        wake_one(s, NULL);
     if (b) {
         b->base = w->at == 0 ? 0 : RECORD_HEADER + (uint64_t)w->at;
         b->fill = w->at == 0 ? RECORD_HEADER : 0;
@@ -316,15 +350,6 @@ enum err shard_writer_append(struct shard_writer *w, const void *data, size_t n,
 
 /* ---- the end of a writer ---- */
 
-static void free_writer(struct shard_writer *w)
-{
-    extent_unuse(w->store, w->extent);
-    sys_free(w->crcs);
-    sys_free(w->checks);
-    sys_free(w->whole);
-    sys_free(w);
-}
-
 void writer_complete(struct shard_writer *w, enum err result)
 {
     struct shard_store *s = w->store;
@@ -332,7 +357,6 @@ void writer_complete(struct shard_writer *w, enum err result)
     if (w->extent && !w->small && result)
         dead_add(&s->dead, &w->place, w->shard.length);
     unlink_writer(s, w);
-    sys_cond_broadcast(&s->room);
     sys_mutex_unlock(&s->lock);
     void (*done)(void *, enum err) = w->done;
     void *arg = w->arg;
@@ -384,6 +408,7 @@ void shard_writer_commit(struct shard_writer *w, uint32_t crc,
     if (w->error && w->filling) {
         give_staging(s, w->filling);
         w->filling = NULL;
+        wake_one(s, NULL);
     }
     enum err e = w->error;
     if (!e && w->small)
@@ -403,8 +428,10 @@ void shard_writer_abort(struct shard_writer *w)
     w->state = WRITER_DROPPED;
     if (!w->error)
         w->error = ERR_ABORTED;
-    if (w->filling)
+    if (w->filling) {
         give_staging(s, w->filling);
+        wake_one(s, NULL);
+    }
     w->filling = NULL;
     bool over = w->inflight == 0;
     sys_mutex_unlock(&s->lock);
@@ -485,8 +512,11 @@ void writer_write_staging(struct shard_store *s, struct staging *b)
         s->stats.io_errors++;
     if (e && !w->error)
         w->error = e;
+    if (w->error && w->waiting)
+        sys_cond_signal(&w->room);
     give_staging(s, b);
     w->inflight--;
+    wake_one(s, w);
     w->last_written |= last && !e;
     e = w->error;
     bool over = w->inflight == 0 && w->state != WRITER_OPEN && e;

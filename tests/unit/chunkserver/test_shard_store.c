@@ -2,9 +2,10 @@
 #include "tests/unit/chunkserver/store_kit.h"
 #include "chunkserver/store_internal.h"
 
-static const uint32_t sizes[] = {0,      1,      63,     64,     65,     4096,    20480,  65019,
-                                 65020,  65021,  65535,  65536,  65537,  131072,  261887, 261888,
-                                 261889, 262144, 327680, 524288, 600001, 1048576, 3000000};
+static const uint32_t sizes[] = {0,      1,      63,     64,      65,      4096,   20480,
+                                 65019,  65020,  65021,  65535,   65536,   65537,  131072,
+                                 261887, 261888, 524031, 524032,  261889,  262144, 327680,
+                                 524033, 524288, 600001, 1048576, 1572608, 3000000};
 enum { SIZES = sizeof(sizes) / sizeof(*sizes) };
 
 static void check_all(struct shard_store *s)

@@ -4,7 +4,7 @@
 #include "common/sys/sim/sim.h"
 #include "tests/unit/chunkserver/store_kit.h"
 
-enum { THREADS = 3, EACH = 8, SHARDS = THREADS * EACH, DISK_HOST = 2, RUNS_MAX = 80 };
+enum { THREADS = 3, EACH = 8, SHARDS = THREADS * EACH, DISK_HOST = 2, RUNS_MAX = 40 };
 
 enum fate { UNKNOWN, ACKED, DELETED, GONE }; /* GONE: deleted, and flushed since */
 
@@ -160,7 +160,7 @@ static void crash_in_recovery(void)
     uint64_t total = 0;
     bool finished = false;
     one(0, 0, &total, &finished);
-    for (unsigned i = 1; i < 15; i++) {
+    for (unsigned i = 1; i < 8; i++) {
         struct ledger l = {0};
         snprintf(l.dir, sizeof(l.dir), "/disk%u", i);
         run("format", format_main, &l, 0, NULL);
@@ -194,7 +194,7 @@ static void crash_around_commits(void)
 {
     unsigned number = 0;
     bool finished = false;
-    for (uint64_t at = 60; !finished; at += 2) {
+    for (uint64_t at = 60 + suite_seed() % 4; !finished; at += 5) {
         for (int again = 0; again < 2; again++) {
             struct ledger l = {.crash_at = at};
             snprintf(l.dir, sizeof(l.dir), "/disk%u", number++);
@@ -259,7 +259,7 @@ static void late_commit(void)
     unsigned number = 0;
     /* 0: after the answer. Else before it: header and reservation are durable, of the last bytes
      * and the footer a crash leaves what it likes. */
-    for (uint64_t at = 0; at < 60; at++) {
+    for (uint64_t at = 0; at < 60; at += 1 + suite_seed() % 3 + at / 20) {
         struct ledger l = {.crash_at = at};
         snprintf(l.dir, sizeof(l.dir), "/disk%u", number++);
         run("format", format_main, &l, 0, NULL);

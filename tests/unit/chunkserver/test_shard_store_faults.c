@@ -276,10 +276,10 @@ static void hang(void)
               ERR_TIMEOUT);
     CHECK(sys_now() < start + 4 * SYS_SECOND);
     struct shard_writer *w = NULL;
-    shard = kit_shard(51, 4000000 / 2);
+    shard = kit_shard(51, 3000000);
     CHECK_OK(shard_writer_open(s, &shard, &w));
-    uint8_t *big = sys_alloc(2000000);
-    CHECK_ERR(shard_writer_append(w, big, 2000000, NULL, sys_now() + SYS_SECOND), ERR_BUSY);
+    uint8_t *big = sys_alloc(3000000);
+    CHECK_ERR(shard_writer_append(w, big, 3000000, NULL, sys_now() + SYS_SECOND), ERR_BUSY);
     sys_free(big);
     shard_writer_abort(w);
     sim_disk_hang(1, path, false);
