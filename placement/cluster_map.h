@@ -33,7 +33,7 @@ enum {
     POOL_M_MAX = 8,
     POOL_SLOTS_MAX = POOL_K_MAX + POOL_M_MAX,
     POOL_PG_BITS_MAX = 16,
-    POOL_PG_BITS_DEFAULT_MAX = 10, /* a table is assigned by one command of at most 1,024 rows */
+    POOL_PG_BITS_DEFAULT_MAX = 9, /* a table is assigned by one command of at most 1,024 rows */
     POOL_CELL_MIN = 4096,
     POOL_CELL_MAX = 1 << 20,
     SLOT_HOLDERS_MAX = 8,

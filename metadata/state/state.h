@@ -13,6 +13,11 @@
 
 struct state;
 
+enum {
+    STATE_LEVEL_MAX = 1,    /* the highest feature level that this program knows (hazard 24) */
+    STATE_RESULT_MAX = 256, /* bytes of a packed Result, since sessions remember it */
+};
+
 /* Opens the state in directory, making it when missing. ERR_BUSY, ERR_CORRUPT, ERR_IO. */
 enum err state_open(const char *directory, struct state **out) MUST_USE;
 void state_close(struct state *s);
@@ -34,6 +39,15 @@ enum err state_apply(struct state *s, struct state_entry *entries, size_t count,
 uint64_t state_applied(const struct state *s); /* any thread, like the two below */
 int64_t state_time(const struct state *s);     /* log time, ns */
 uint64_t state_epoch(const struct state *s);   /* of the cluster map */
+
+/* The hash over all writes up to the last index that is a multiple of 1,000: equal on members that
+ * applied the same log (hazard 24). Apply thread. */
+void state_checkpoint(const struct state *s, uint64_t *index, uint64_t *hash);
+
+/* Whether these bytes are a command that every member of this version takes: ask before proposing
+ * what came from outside. ERR_FORMAT; ERR_UNSUPPORTED: unknown to this version, applying it would
+ * stop the member. */
+enum err state_check_command(const void *data, size_t n) MUST_USE;
 
 /* Answers from a snapshot of now. *answer (in arena) is set unless the store fails; its `error` is
  * returned, and its time and epoch are always filled in. */

@@ -109,7 +109,7 @@ static void vectors(void)
     CHECK(first == UINT64_C(0xc000000000000000) && last == UINT64_MAX);
     CHECK_EQ(pool_default_pg_bits(8, 6), 7);
     CHECK_EQ(pool_default_pg_bits(1, 40), 3);
-    CHECK_EQ(pool_default_pg_bits(4096, 6), 10);
+    CHECK_EQ(pool_default_pg_bits(4096, 6), 9);
     /* A whole table, as one number. */
     struct cluster_map *map = cluster_map_new();
     for (disk_id d = 1; d <= 12; d++)
