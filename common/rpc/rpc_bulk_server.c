@@ -100,6 +100,18 @@ static enum err read_header(struct rpc_connection *c, struct frame_header *h)
     return e;
 }
 
+/* What a stream was building goes when the stream has been answered without taking it. */
+static void drop_answered_state(struct rpc_connection *c)
+{
+    if (!c->state_of_stream)
+        return;
+    sys_mutex_lock(&c->lock);
+    bool answered = c->answered;
+    sys_mutex_unlock(&c->lock);
+    if (answered)
+        connection_drop_state(c);
+}
+
 static enum err cancel(struct rpc_connection *c, const struct frame_header *h)
 {
     if (h->body_length > 0 || h->payload_length > 0)
@@ -109,9 +121,8 @@ static enum err cancel(struct rpc_connection *c, const struct frame_header *h)
     if (answer)
         c->answered = true;
     sys_mutex_unlock(&c->lock);
-    if (answer) {
-        if (c->state_of_stream)
-            connection_drop_state(c);
+    if (answer) { /* what the stream was building goes before the next frame is read */
+        drop_answered_state(c);
         connection_reply(c, h, ERR_CANCELLED, NULL, NULL, 0, 0, true);
     }
     return OK;
@@ -134,18 +145,6 @@ static enum err track(struct rpc_connection *c, const struct frame_header *h, bo
     }
     sys_mutex_unlock(&c->lock);
     return e;
-}
-
-/* What a stream was building goes when the stream has been answered without taking it. */
-static void drop_answered_state(struct rpc_connection *c)
-{
-    if (!c->state_of_stream)
-        return;
-    sys_mutex_lock(&c->lock);
-    bool answered = c->answered;
-    sys_mutex_unlock(&c->lock);
-    if (answered)
-        connection_drop_state(c);
 }
 
 static enum err serve_request(struct rpc_connection *c, const struct frame_header *h)

@@ -29,7 +29,7 @@ struct rig {
     struct sys_mutex lock;
     struct sys_cond changed;
     struct rpc_request *kept[64];
-    unsigned kept_count, notes, requests, streams_destroyed, hanging;
+    unsigned kept_count, notes, requests, streams_destroyed, strays, hanging;
     bool release;
     int64_t last_deadline;
     uint64_t last_trace, epoch_of_server, epoch_seen_by_server, epoch_seen_by_node;
@@ -137,10 +137,13 @@ static inline void rig_open(void *context, struct rpc_request *r)
 
 static inline void rig_append(void *context, struct rpc_request *r)
 {
-    (void)context;
+    struct rig *rig = context;
     struct rig_stream *s = rpc_connection_state(rpc_request_connection(r));
     const ShardAppend *m = (const ShardAppend *)rpc_request_body(r);
     if (!s || m->offset == BAD_OFFSET) {
+        sys_mutex_lock(&rig->lock);
+        rig->strays += !s;
+        sys_mutex_unlock(&rig->lock);
         rpc_reply(r, ERR_NO_SPACE, NULL, NULL, 0, 0);
         return;
     }
