@@ -222,6 +222,36 @@ static void queue_is_bounded(void)
     rig_release(&rig);
 }
 
+/* A server that does not read: notes pile up to the bound, callers are told, and when it reads again
+ * what was accepted arrives. */
+static void full_socket(void)
+{
+    struct rig rig;
+    rig_init(&rig);
+    struct caller v;
+    callers_start(&rig, &v, 1, T_HANG, 20 * SYS_SECOND);
+    CHECK(rig_await(&rig, &rig.hanging, 1));
+    ShardRead m = SHARD_READ__INIT;
+    m.chunk_id.len = 900 * 1000;
+    m.chunk_id.data = sys_alloc(m.chunk_id.len);
+    unsigned accepted = 0;
+    enum err e = OK;
+    while (accepted < 1000 && (e = rpc_control_notify(rig.peer, T_NOTE, &m.base)) == OK)
+        accepted++;
+    CHECK_ERR(e, ERR_BUSY);
+    CHECK(accepted >= 8);
+    CHECK_EQ(rig.notes, 0);
+    sys_mutex_lock(&rig.lock);
+    rig.release = true;
+    sys_cond_broadcast(&rig.changed);
+    sys_mutex_unlock(&rig.lock);
+    CHECK(rig_await(&rig, &rig.notes, accepted));
+    callers_join(&v, 1);
+    CHECK_OK(v.result);
+    sys_free(m.chunk_id.data);
+    rig_release(&rig);
+}
+
 static void big_bodies(void)
 {
     struct rig rig;
@@ -279,6 +309,7 @@ static const struct test tests[] = {{"calls", calls},
                                     {"too many connections", too_many_connections},
                                     {"breaker opens and recovers", breaker_opens_and_recovers},
                                     {"queue is bounded", queue_is_bounded},
+                                    {"full socket", full_socket},
                                     {"big bodies", big_bodies},
                                     {"rubbish", rubbish},
                                     {0}};
