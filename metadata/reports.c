@@ -1,5 +1,5 @@
 #include <string.h>
-#include "common/rpc/message.h"
+#include "common/proto/message.h"
 #include "metadata/service_internal.h"
 
 enum { HEARTBEAT_BYTES_MAX = 256 * 1024 };

@@ -1,7 +1,7 @@
 #include "metadata/service.h"
 #include <assert.h>
 #include <string.h>
-#include "common/rpc/message.h"
+#include "common/proto/message.h"
 #include "metadata/service_internal.h"
 
 /* What a member answers. A request goes one of three ways:

@@ -2,7 +2,7 @@
 #include "common/rpc/gather.h"
 #include <assert.h>
 #include "common/rpc/call_internal.h"
-#include "common/rpc/message.h"
+#include "common/proto/message.h"
 
 enum { POLL_FIXED = 3 };
 _Static_assert(GATHER_CALLS_MAX + POLL_FIXED <= SYS_POLL_MAX, "one poll holds a whole gather");

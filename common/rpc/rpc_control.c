@@ -6,7 +6,7 @@
 #include <assert.h>
 #include <string.h>
 #include "common/rpc/inbox_internal.h"
-#include "common/rpc/message.h"
+#include "common/proto/message.h"
 #include "common/rpc/peer_internal.h"
 #include "common/rpc/wire_internal.h"
 

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "common/rpc/frame.h"
-#include "common/rpc/message.h"
+#include "common/proto/message.h"
 #include "common/rpc/outbox_internal.h"
 #include "common/rpc/rpc_server.h"
 

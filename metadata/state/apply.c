@@ -5,7 +5,7 @@
  * ignoring it would let replicas drift apart. That also makes packing what was unpacked a pure
  * function of known fields, so that rows, and the hash over them, are equal everywhere. */
 #include <assert.h>
-#include "common/rpc/message.h"
+#include "common/proto/message.h"
 #include "common/sys/log.h"
 #include "metadata/state/state_internal.h"
 

@@ -1,5 +1,5 @@
 #include "metadata/state/query_internal.h"
-#include "common/rpc/message.h"
+#include "common/proto/message.h"
 
 bool query_get(struct query *q, const struct key *key, struct kv_slice *value)
 {

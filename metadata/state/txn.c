@@ -3,7 +3,7 @@
 #include <string.h>
 #include "common/base/alloc.h"
 #include "common/base/digest.h"
-#include "common/rpc/message.h"
+#include "common/proto/message.h"
 
 enum { VALUE_MAX = 8 << 20 };
 

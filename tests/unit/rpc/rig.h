@@ -5,7 +5,7 @@
 #include "common/proto/service.pb-c.h"
 #include "common/rpc/frame.h"
 #include "common/rpc/gather.h"
-#include "common/rpc/message.h"
+#include "common/proto/message.h"
 #include "common/rpc/rpc_call.h"
 #include "common/rpc/rpc_peer.h"
 #include "common/rpc/rpc_server.h"

@@ -1,7 +1,7 @@
 /* The allocator hands out arena memory within a budget: unpacked messages are several times larger
  * than their bytes (a two-byte empty submessage costs a whole struct), and a peer must not choose
  * that factor freely. protobuf-c answers a refused allocation by failing the whole message. */
-#include "common/rpc/message.h"
+#include "common/proto/message.h"
 
 enum { UNPACK_FACTOR = 64, UNPACK_BASE = 64 * 1024 };
 
