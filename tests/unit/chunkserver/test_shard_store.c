@@ -454,6 +454,41 @@ static void commits_share_syncs(void)
     shard_store_close(s);
 }
 
+/* Space is given back under the hands of a reader: then the shard is gone, not rotten. */
+static void read_main(void *arg)
+{
+    struct crowd *c = arg;
+    for (uint32_t round = 0; round < 4; round++)
+        for (uint32_t i = 0; i < c->count; i++) {
+            enum err e = kit_read(c->s, c->first + i, c->length, 0, c->length);
+            CHECK(e == OK || e == ERR_NOT_FOUND);
+        }
+}
+
+static void reads_beside_deletes(void)
+{
+    enum { READERS = 4, COUNT = 24, LENGTH = 70000 };
+    struct sys_thread *t[READERS];
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = kit_open(suite_dir());
+    struct crowd c = {s, 0, COUNT, LENGTH};
+    for (uint32_t i = 0; i < COUNT; i++)
+        CHECK_OK(kit_write(s, i, LENGTH));
+    for (uint32_t i = 0; i < READERS; i++)
+        CHECK_OK(sys_thread_start(&t[i], "reader", 0, read_main, &c));
+    for (uint32_t i = 0; i < COUNT; i++) {
+        CHECK_OK(kit_delete(s, i));
+        CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
+    }
+    for (int i = 0; i < READERS; i++)
+        sys_thread_join(t[i]);
+    struct shard_store_stats st;
+    shard_store_stats(s, &st);
+    CHECK_EQ(st.corrupt, 0);
+    CHECK_EQ(st.shards, 0);
+    shard_store_close(s);
+}
+
 static const struct test tests[] = {
     {"round trips of all sizes, restart, rebuild", round_trips},
     {"deletes", deletes},
@@ -464,6 +499,7 @@ static const struct test tests[] = {
     {"refusals", refusals},
     {"pieces and their CRCs", piece_crcs},
     {"commits share syncs", commits_share_syncs},
+    {"reads beside deletes", reads_beside_deletes},
     {0},
 };
 SUITE("shard store", tests)
