@@ -288,6 +288,49 @@ static void hang(void)
     shard_store_close(s);
 }
 
+struct overtaken {
+    struct shard_store *s;
+    uint32_t number;
+};
+
+static void overtaken_main(void *arg)
+{
+    struct overtaken *o = arg;
+    CHECK_OK(kit_read(o->s, o->number, 70000, 0, 70000));
+}
+
+/* Reads have found the record and hang; a second commit takes its place, its space goes. */
+static void overtaken_reads(void)
+{
+    enum { READS = 6 };
+    struct overtaken o[READS];
+    struct sys_thread *t[READS];
+    char path[64];
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = kit_open(suite_dir());
+    for (uint32_t i = 0; i < READS; i++)
+        CHECK_OK(kit_write(s, i, 70000));
+    shard_store_close(s);
+    struct shard_store_config c = kit_config(suite_dir());
+    c.io_threads = READS + 1;
+    CHECK_OK(shard_store_open(&s, &c));
+    CHECK_OK(kit_read(s, 0, 70000, 0, 10)); /* the file is open */
+    snprintf(path, sizeof(path), "%s/extents/00000001", suite_dir());
+    sim_disk_hang(1, path, true);
+    for (uint32_t i = 0; i < READS; i++) {
+        o[i] = (struct overtaken){s, i};
+        CHECK_OK(sys_thread_start(&t[i], "overtaken", 0, overtaken_main, &o[i]));
+    }
+    sys_sleep_until(sys_now() + SYS_SECOND);
+    for (uint32_t i = 0; i < READS; i++)
+        CHECK_OK(kit_write(s, i, 70000));
+    CHECK_ERR(shard_store_flush(s, sys_now() + 5 * SYS_SECOND), ERR_TIMEOUT); /* in the punch */
+    sim_disk_hang(1, path, false);
+    for (int i = 0; i < READS; i++)
+        sys_thread_join(t[i]);
+    shard_store_close(s);
+}
+
 static const struct test tests[] = {
     {"one flipped byte, with the index", rot_with_index},
     {"one flipped byte, index lost", rot_without_index},
@@ -298,6 +341,7 @@ static const struct test tests[] = {
     {"every call fails once", sweep_one},
     {"every call fails from then on", sweep_sticky},
     {"a hung disk", hang},
+    {"reads that a second commit overtakes", overtaken_reads},
     {0},
 };
 SUITE("shard store, faults", tests)
