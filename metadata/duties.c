@@ -20,9 +20,10 @@ enum {
     MOVES_MAX = 64,
     OUT_WEIGHT_PERCENT = 25, /* auto-out stops here */
 };
-#define ROUND_EVERY (250 * SYS_MS)
-#define ROUND_LEAST (20 * SYS_MS)
-#define SETTLE      (2 * SYS_SECOND)
+#define ROUND_EVERY         (250 * SYS_MS)
+#define ROUND_LEAST         (20 * SYS_MS)
+#define SETTLE              (2 * SYS_SECOND)
+#define TIME_STANDS_AT_MOST (30 * SYS_SECOND)
 
 /* What the map's structs do not carry. */
 struct disk_watch {
@@ -252,6 +253,20 @@ static void retire(struct duties *d)
     }
 }
 
+/* Log time stands still while nobody writes; what ages by it (deletes that become due, writes that
+ * are too old) needs it to go on. A command that changes nothing carries the time. */
+static void keep_time(struct duties *d)
+{
+    if (sys_wall() - state_time(d->service->state) < TIME_STANDS_AT_MOST)
+        return;
+    SetDisksUp nothing = SET_DISKS_UP__INIT;
+    Command command = COMMAND__INIT;
+    command.body_case = COMMAND__BODY_SET_DISKS_UP;
+    command.set_disks_up = &nothing;
+    if (run(d, &command) != OK)
+        log_line(LOG_DEBUG, "duties", "log time could not be moved on, trying again");
+}
+
 /* ---- place ---- */
 
 /* A pool's first table. It waits until no disk has come for a while, since a table of the first
@@ -397,6 +412,7 @@ static void round_once(struct duties *d)
         return;
     watch(d);
     retire(d);
+    keep_time(d);
     if (refresh(d) == OK)
         place(d);
 }
