@@ -65,7 +65,7 @@ void log_store_append(struct log_store *s, const struct log_append *a);
 void log_store_mark(struct log_store *s);
 bool log_store_needs_mark(const struct log_store *s);
 
-/* Adds entries first .. last to out until max_bytes is reached (one at least).
+/* Adds entries first .. last to out, at most max_bytes (but one at least).
  * ERR_NOT_FOUND: first is compacted away or not there yet. ERR_CORRUPT, ERR_IO. */
 enum err log_store_read(struct log_store *s, uint64_t first, uint64_t last, size_t max_bytes,
                         struct raft_entries *out) MUST_USE;

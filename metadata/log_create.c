@@ -17,7 +17,7 @@ static enum err write_first(struct sys_file *f, const struct log_store_identity 
     sys_random(&h.generation, sizeof h.generation);
     h.generation |= 1;
     uint8_t *block = sys_alloc_aligned(LOG_BLOCK, LOG_BLOCK);
-    log_header_encode(&h, block);
+    log_store_header_encode(&h, block);
     enum err e = sys_file_write(f, 0, block, LOG_BLOCK);
     struct writer w;
     writer_init(&w, block + LOG_BATCH_HEADER, LOG_BLOCK - LOG_BATCH_HEADER);
@@ -45,7 +45,7 @@ static enum err write_first(struct sys_file *f, const struct log_store_identity 
                                  .records = first ? 2 : 1,
                                  .record_bytes = (uint32_t)writer_used(&w)};
     if (!e) {
-        log_batch_seal(&b, block);
+        log_store_batch_seal(&b, block);
         e = sys_file_write(f, LOG_BLOCK, block, LOG_BLOCK);
     }
     sys_free(block);
@@ -86,16 +86,16 @@ enum err log_store_create(const struct log_store_options *options,
     if (there)
         return ERR_EXISTS;
     uint64_t bytes = options->segment_bytes ? options->segment_bytes : LOG_SEGMENT_DEFAULT;
-    log_spare_random_name(name);
-    log_path(&where, name, from);
-    log_segment_name(1, name);
-    log_path(&where, name, to);
+    log_store_spare_random_name(name);
+    log_store_path(&where, name, from);
+    log_store_segment_name(1, name);
+    log_store_path(&where, name, to);
     struct sys_file *f;
     e = sys_file_open(from, SYS_OPEN_WRITE | SYS_OPEN_CREATE | SYS_OPEN_EXCLUSIVE | SYS_OPEN_DIRECT,
                       &f);
     if (e)
         return e;
-    e = log_file_fill(f, 0, bytes);
+    e = log_store_file_fill(f, 0, bytes);
     if (!e)
         e = write_first(f, identity, bytes, first);
     sys_file_close(f);

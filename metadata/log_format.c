@@ -6,7 +6,7 @@
 
 static const uint32_t SEGMENT_MAGIC = 0x47534c43, BATCH_MAGIC = 0x54424c43;
 
-void log_header_encode(struct log_segment_header *h, uint8_t block[LOG_BLOCK])
+void log_store_header_encode(struct log_segment_header *h, uint8_t block[LOG_BLOCK])
 {
     struct writer w;
     writer_init(&w, block, LOG_BLOCK);
@@ -27,7 +27,7 @@ void log_header_encode(struct log_segment_header *h, uint8_t block[LOG_BLOCK])
     write_u32(&w, h->crc);
 }
 
-enum err log_header_decode(const uint8_t block[LOG_BLOCK], struct log_segment_header *out)
+enum err log_store_header_decode(const uint8_t block[LOG_BLOCK], struct log_segment_header *out)
 {
     struct reader r;
     reader_init(&r, block, LOG_BLOCK);
@@ -56,7 +56,7 @@ static uint32_t batch_crc(uint64_t generation, const uint8_t *batch, uint32_t by
     return crc32c(crc32c(0, seed, sizeof seed), batch + 8, bytes - 8);
 }
 
-void log_batch_seal(struct log_batch_header *h, uint8_t *batch)
+void log_store_batch_seal(struct log_batch_header *h, uint8_t *batch)
 {
     assert(h->bytes % LOG_BLOCK == 0 && h->bytes >= LOG_BATCH_HEADER + h->record_bytes);
     memset(batch + LOG_BATCH_HEADER + h->record_bytes, 0,
@@ -81,8 +81,8 @@ void log_batch_seal(struct log_batch_header *h, uint8_t *batch)
     write_u32(&w, h->crc);
 }
 
-bool log_batch_peek(const uint8_t *block, uint64_t generation, uint64_t offset, uint64_t room,
-                    struct log_batch_header *out)
+bool log_store_batch_peek(const uint8_t *block, uint64_t generation, uint64_t offset, uint64_t room,
+                          struct log_batch_header *out)
 {
     struct reader r;
     reader_init(&r, block, LOG_BATCH_HEADER);
@@ -103,12 +103,12 @@ bool log_batch_peek(const uint8_t *block, uint64_t generation, uint64_t offset, 
            out->record_bytes <= out->bytes - LOG_BATCH_HEADER;
 }
 
-bool log_batch_valid(const struct log_batch_header *h, const uint8_t *batch)
+bool log_store_batch_valid(const struct log_batch_header *h, const uint8_t *batch)
 {
     return h->crc == batch_crc(h->generation, batch, h->bytes);
 }
 
-bool log_record_next(struct reader *r, struct log_record *out)
+bool log_store_record_next(struct reader *r, struct log_record *out)
 {
     if (reader_left(r) == 0)
         return false;

@@ -65,22 +65,23 @@ struct log_segment_header {
     uint64_t sequence, generation, previous_generation, bytes;
     uint32_t crc; /* out */
 };
-void log_header_encode(struct log_segment_header *h, uint8_t block[LOG_BLOCK]);
+void log_store_header_encode(struct log_segment_header *h, uint8_t block[LOG_BLOCK]);
 /* ERR_CORRUPT | ERR_UNSUPPORTED */
-enum err log_header_decode(const uint8_t block[LOG_BLOCK], struct log_segment_header *out) MUST_USE;
+enum err log_store_header_decode(const uint8_t block[LOG_BLOCK],
+                                 struct log_segment_header *out) MUST_USE;
 
 struct log_batch_header {
     uint32_t crc, bytes, previous_crc, records, record_bytes;
     uint64_t generation, incarnation, offset, known_sequence, known_offset, commit;
 };
 /* Fills the head of batch (h->bytes long, records in place) and its CRC, which goes to h->crc. */
-void log_batch_seal(struct log_batch_header *h, uint8_t *batch);
+void log_store_batch_seal(struct log_batch_header *h, uint8_t *batch);
 /* Reads a head without checking its CRC; false: not a batch of this generation at this offset that
  * could lie within room bytes. */
-bool log_batch_peek(const uint8_t *block, uint64_t generation, uint64_t offset, uint64_t room,
-                    struct log_batch_header *out);
+bool log_store_batch_peek(const uint8_t *block, uint64_t generation, uint64_t offset, uint64_t room,
+                          struct log_batch_header *out);
 /* Whether the batch's bytes are what was written. */
-bool log_batch_valid(const struct log_batch_header *h, const uint8_t *batch);
+bool log_store_batch_valid(const struct log_batch_header *h, const uint8_t *batch);
 
 struct log_record {
     enum log_record_type type;
@@ -88,4 +89,4 @@ struct log_record {
     struct reader body;
 };
 /* False at the end; a malformed record sets r->failed. */
-bool log_record_next(struct reader *r, struct log_record *out);
+bool log_store_record_next(struct reader *r, struct log_record *out);

@@ -50,26 +50,26 @@ struct log_store {
 };
 
 /* log_segment.c */
-_Noreturn void log_die(const struct log_store *s, const char *what, enum err e);
-void log_path(const struct log_store *s, const char *name, char out[SYS_PATH_MAX]);
-void log_segment_name(uint64_t sequence, char out[64]);
-enum err log_file_fill(struct sys_file *f, uint64_t from, uint64_t to) MUST_USE;
-void log_spare_random_name(char out[64]);
-enum err log_spare_advance(struct log_store *s, uint64_t bytes) MUST_USE;
-void log_rotate(struct log_store *s, uint64_t needed);
-void log_segment_add(struct log_store *s, const struct log_segment_header *h);
-struct log_segment *log_segment_last(struct log_store *s);
+_Noreturn void log_store_die(const struct log_store *s, const char *what, enum err e);
+void log_store_path(const struct log_store *s, const char *name, char out[SYS_PATH_MAX]);
+void log_store_segment_name(uint64_t sequence, char out[64]);
+enum err log_store_file_fill(struct sys_file *f, uint64_t from, uint64_t to) MUST_USE;
+void log_store_spare_random_name(char out[64]);
+enum err log_store_spare_advance(struct log_store *s, uint64_t bytes) MUST_USE;
+void log_store_rotate(struct log_store *s, uint64_t needed);
+void log_store_segment_add(struct log_store *s, const struct log_segment_header *h);
+struct log_segment *log_store_segment_last(struct log_store *s);
 
 /* log_write.c */
-void log_buffer_reserve(struct log_store *s, size_t bytes);
-void log_batch_begin(struct log_store *s);
-void log_put_seal(struct log_store *s, uint64_t sequence, uint64_t generation);
-void log_batch_write_here(struct log_store *s); /* at s->end, which has the room */
-void log_sync(struct log_store *s);
+void log_store_buffer_reserve(struct log_store *s, size_t bytes);
+void log_store_batch_begin(struct log_store *s);
+void log_store_put_seal(struct log_store *s, uint64_t sequence, uint64_t generation);
+void log_store_batch_write_here(struct log_store *s); /* at s->end, which has the room */
+void log_store_sync(struct log_store *s);
 
 /* log_places.c */
-void log_place_add(struct log_store *s, uint64_t first, uint64_t sequence, uint64_t offset,
-                   uint32_t bytes);
-void log_place_truncate(struct log_store *s, uint64_t from);
-void log_place_compact(struct log_store *s, uint64_t index);
-size_t log_place_find(const struct log_store *s, uint64_t index); /* place_count: none */
+void log_store_place_add(struct log_store *s, uint64_t first, uint64_t sequence, uint64_t offset,
+                         uint32_t bytes);
+void log_store_place_truncate(struct log_store *s, uint64_t from);
+void log_store_place_compact(struct log_store *s, uint64_t index);
+size_t log_store_place_find(const struct log_store *s, uint64_t index); /* place_count: none */

@@ -30,7 +30,7 @@ static enum err keep_spare(struct log_store *s, const char *name)
         memcpy(s->spare_name, name, strlen(name) + 1);
         return OK;
     }
-    log_path(s, name, path);
+    log_store_path(s, name, path);
     return sys_unlink(path);
 }
 
@@ -38,10 +38,10 @@ static enum err keep_spare(struct log_store *s, const char *name)
 static enum err give_back(struct log_store *s, uint64_t sequence)
 {
     char name[64], from[SYS_PATH_MAX], to[SYS_PATH_MAX];
-    log_segment_name(sequence, name);
-    log_path(s, name, from);
-    log_spare_random_name(name);
-    log_path(s, name, to);
+    log_store_segment_name(sequence, name);
+    log_store_path(s, name, from);
+    log_store_spare_random_name(name);
+    log_store_path(s, name, to);
     enum err e = sys_rename(from, to);
     if (!e)
         e = sys_dir_sync(s->directory);
@@ -58,10 +58,10 @@ static enum err follow(struct log_scan *scan, const struct log_names *names)
             continue;
         uint64_t sequence = names->v[at].sequence;
         if (expected && sequence != expected)
-            return log_scan_corrupt(scan, "a segment is missing");
+            return log_store_scan_corrupt(scan, "a segment is missing");
         if (expected && !scan->sealed)
             break;
-        enum err e = log_scan_segment(scan, sequence);
+        enum err e = log_store_scan_segment(scan, sequence);
         if (e)
             return e;
         expected = sequence + 1;
@@ -69,10 +69,11 @@ static enum err follow(struct log_scan *scan, const struct log_names *names)
     if (expected == 0)
         return ERR_NOT_FOUND;
     if (scan->sealed)
-        return log_scan_corrupt(scan, "the segment that follows a sealed one is missing");
+        return log_store_scan_corrupt(scan, "the segment that follows a sealed one is missing");
     size_t tail = at;
     for (; at < names->n; at++) {
-        enum err e = names->v[at].spare ? OK : log_scan_evidence_in(scan, names->v[at].sequence);
+        enum err e =
+            names->v[at].spare ? OK : log_store_scan_evidence_in(scan, names->v[at].sequence);
         if (e)
             return e;
     }
@@ -96,7 +97,7 @@ static int by_name(const void *a, const void *b)
 static enum err lock_directory(struct log_store *s)
 {
     char path[SYS_PATH_MAX];
-    log_path(s, "lock", path);
+    log_store_path(s, "lock", path);
     enum err e = sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE, &s->lock);
     return e ? e : sys_file_lock(s->lock);
 }
@@ -107,9 +108,9 @@ static enum err finish(struct log_scan *scan, struct log_recovery *out)
     bool from_start = s->segments[0].sequence == 1;
     if (s->compact_first_sequence ? s->segments[0].sequence > s->compact_first_sequence
                                   : !from_start)
-        return log_scan_corrupt(scan, "its first segments are missing");
+        return log_store_scan_corrupt(scan, "its first segments are missing");
     if (scan->floating || s->terms.base_index < s->compact_configuration.index)
-        return log_scan_corrupt(scan, "entries are missing");
+        return log_store_scan_corrupt(scan, "entries are missing");
     if (s->hard.commit > s->terms.last_index)
         s->hard.commit = s->terms.last_index;
     out->identity = s->identity;
@@ -125,7 +126,7 @@ static enum err finish(struct log_scan *scan, struct log_recovery *out)
         log_warn("log",
                  "cut a torn tail that was never acknowledged log=%s segment=%" PRIu64
                  " offset=%" PRIu64 " bytes=%" PRIu64,
-                 s->directory, log_segment_last(s)->sequence, s->end, scan->cut_bytes);
+                 s->directory, log_store_segment_last(s)->sequence, s->end, scan->cut_bytes);
     return OK;
 }
 
@@ -144,10 +145,10 @@ static enum err recover(struct log_store *s, struct log_recovery *out)
         e = sys_file_sync(s->file);
     if (!e)
         e = finish(&scan, out);
-    s->known_sequence = s->segment_count ? log_segment_last(s)->sequence : 0;
+    s->known_sequence = s->segment_count ? log_store_segment_last(s)->sequence : 0;
     s->known_offset = s->end;
     sys_free(names.v);
-    log_scan_release(&scan);
+    log_store_scan_release(&scan);
     return e;
 }
 

@@ -3,8 +3,8 @@
 #include <string.h>
 #include "metadata/log_internal.h"
 
-void log_place_add(struct log_store *s, uint64_t first, uint64_t sequence, uint64_t offset,
-                   uint32_t bytes)
+void log_store_place_add(struct log_store *s, uint64_t first, uint64_t sequence, uint64_t offset,
+                         uint32_t bytes)
 {
     if (s->place_count == s->place_capacity) {
         s->place_capacity = s->place_capacity ? s->place_capacity * 2 : 64;
@@ -14,13 +14,13 @@ void log_place_add(struct log_store *s, uint64_t first, uint64_t sequence, uint6
         (struct log_place){.first = first, .sequence = sequence, .offset = offset, .bytes = bytes};
 }
 
-void log_place_truncate(struct log_store *s, uint64_t from)
+void log_store_place_truncate(struct log_store *s, uint64_t from)
 {
     while (s->place_count && s->places[s->place_count - 1].first >= from)
         s->place_count--;
 }
 
-void log_place_compact(struct log_store *s, uint64_t index)
+void log_store_place_compact(struct log_store *s, uint64_t index)
 {
     size_t gone = 0;
     while (gone + 1 < s->place_count && s->places[gone + 1].first <= index + 1)
@@ -31,7 +31,7 @@ void log_place_compact(struct log_store *s, uint64_t index)
     s->place_count -= gone;
 }
 
-size_t log_place_find(const struct log_store *s, uint64_t index)
+size_t log_store_place_find(const struct log_store *s, uint64_t index)
 {
     size_t low = 0, high = s->place_count;
     while (low < high) {

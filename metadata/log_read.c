@@ -12,8 +12,8 @@ static const struct log_segment *segment_of(const struct log_store *s, uint64_t 
 static enum err read_batch(struct log_store *s, const struct log_place *p, uint8_t *batch)
 {
     char name[64], path[SYS_PATH_MAX];
-    log_segment_name(p->sequence, name);
-    log_path(s, name, path);
+    log_store_segment_name(p->sequence, name);
+    log_store_path(s, name, path);
     struct sys_file *f;
     enum err e = sys_file_open(path, SYS_OPEN_READ | SYS_OPEN_DIRECT, &f);
     if (e)
@@ -25,8 +25,9 @@ static enum err read_batch(struct log_store *s, const struct log_place *p, uint8
         return e;
     struct log_batch_header h;
     if (done < p->bytes ||
-        !log_batch_peek(batch, segment_of(s, p->sequence)->generation, p->offset, p->bytes, &h) ||
-        h.bytes != p->bytes || !log_batch_valid(&h, batch)) {
+        !log_store_batch_peek(batch, segment_of(s, p->sequence)->generation, p->offset, p->bytes,
+                              &h) ||
+        h.bytes != p->bytes || !log_store_batch_valid(&h, batch)) {
         log_error("log",
                   "a record that was written is damaged log=%s segment=%" PRIu64 " offset=%" PRIu64,
                   s->directory, p->sequence, p->offset);
@@ -40,13 +41,13 @@ static bool take(const struct log_place *p, const uint8_t *batch, uint64_t *next
                  size_t max_bytes, size_t *bytes, struct raft_entries *out)
 {
     struct log_batch_header h;
-    if (!log_batch_peek(batch, read_u64(&(struct reader){batch + 16, batch + 24, false}), p->offset,
-                        p->bytes, &h))
+    if (!log_store_batch_peek(batch, read_u64(&(struct reader){batch + 16, batch + 24, false}),
+                              p->offset, p->bytes, &h))
         return false;
     struct reader r;
     reader_init(&r, batch + LOG_BATCH_HEADER, h.record_bytes);
     struct log_record record;
-    while (*next <= last && *bytes < max_bytes && log_record_next(&r, &record)) {
+    while (*next <= last && log_store_record_next(&r, &record)) {
         if (record.type != LOG_ENTRY)
             continue;
         struct reader *b = &record.body;
@@ -54,11 +55,15 @@ static bool take(const struct log_place *p, const uint8_t *batch, uint64_t *next
         e.term = read_u64(b);
         if (e.index != *next)
             continue;
-        size_t n = reader_left(b);
+        size_t n = reader_left(b), more = n + RAFT_ENTRY_OVERHEAD;
+        if (*bytes > 0 && *bytes + more > max_bytes) {
+            *bytes = max_bytes; /* full */
+            return true;
+        }
         e.payload = n ? raft_payload_new(read_view(b, n), n) : NULL;
         raft_entries_push(out, &e);
         raft_payload_unref(e.payload);
-        *bytes += raft_entry_bytes(&e);
+        *bytes += more;
         ++*next;
     }
     return true;
@@ -74,7 +79,7 @@ enum err log_store_read(struct log_store *s, uint64_t first, uint64_t last, size
     uint64_t next = first;
     size_t bytes = 0;
     while (next <= last && bytes < max_bytes) {
-        size_t at = log_place_find(s, next);
+        size_t at = log_store_place_find(s, next);
         if (at == s->place_count)
             return ERR_NOT_FOUND;
         const struct log_place *p = &s->places[at];
@@ -83,7 +88,7 @@ enum err log_store_read(struct log_store *s, uint64_t first, uint64_t last, size
         uint8_t *batch = sys_alloc_aligned(p->bytes, LOG_BLOCK);
         enum err e = read_batch(s, p, batch);
         if (!e && (!take(p, batch, &next, end < last ? end : last, max_bytes, &bytes, out) ||
-                   next == before))
+                   (next == before && bytes < max_bytes)))
             e = ERR_CORRUPT;
         sys_free(batch);
         if (e)

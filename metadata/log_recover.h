@@ -31,10 +31,10 @@ struct log_scan {
 };
 
 /* Says where, and is ERR_CORRUPT. */
-enum err log_scan_corrupt(const struct log_scan *scan, const char *what);
+enum err log_store_scan_corrupt(const struct log_scan *scan, const char *what);
 /* Reads the segment that follows (or the first), applying its records to the store. On OK it is the
  * store's last one; scan->sealed says whether another follows. */
-enum err log_scan_segment(struct log_scan *scan, uint64_t sequence) MUST_USE;
+enum err log_store_scan_segment(struct log_scan *scan, uint64_t sequence) MUST_USE;
 /* ERR_CORRUPT when that segment holds a batch that knows an end beyond the store's. */
-enum err log_scan_evidence_in(struct log_scan *scan, uint64_t sequence) MUST_USE;
-void log_scan_release(struct log_scan *scan);
+enum err log_store_scan_evidence_in(struct log_scan *scan, uint64_t sequence) MUST_USE;
+void log_store_scan_release(struct log_scan *scan);

@@ -7,7 +7,7 @@
 
 enum { WINDOW_BYTES = 1 << 20 };
 
-enum err log_scan_corrupt(const struct log_scan *scan, const char *what)
+enum err log_store_scan_corrupt(const struct log_scan *scan, const char *what)
 {
     const struct log_store *s = scan->store;
     uint64_t sequence = s->segment_count ? s->segments[s->segment_count - 1].sequence : 0;
@@ -19,7 +19,7 @@ enum err log_scan_corrupt(const struct log_scan *scan, const char *what)
     return ERR_CORRUPT;
 }
 
-void log_scan_release(struct log_scan *scan)
+void log_store_scan_release(struct log_scan *scan)
 {
     sys_free(scan->window.bytes);
     raft_entries_release(&scan->configurations);
@@ -68,7 +68,7 @@ static void apply_compact(struct log_scan *scan, struct reader *b)
         s->terms.base_index = s->terms.last_index = index;
         s->terms.base_term = term;
     }
-    log_place_compact(s, index);
+    log_store_place_compact(s, index);
 }
 
 static void start_at(struct log_scan *scan, uint64_t index)
@@ -88,7 +88,7 @@ static void apply_truncate(struct log_scan *scan, uint64_t from)
             start_at(scan, from);
     } else {
         term_runs_truncate(&s->terms, from);
-        log_place_truncate(s, from);
+        log_store_place_truncate(s, from);
     }
     struct raft_entries *c = &scan->configurations;
     while (c->n && c->v[c->n - 1].index >= from)
@@ -105,18 +105,18 @@ static enum err apply_entry(struct log_scan *scan, const struct log_record *r, u
     bool may_float = s->segments[0].sequence > 1 && s->terms.last_index == s->terms.base_index &&
                      !s->compact_first_sequence;
     if (b.failed || e.index == 0)
-        return log_scan_corrupt(scan, "an entry is malformed");
+        return log_store_scan_corrupt(scan, "an entry is malformed");
     if (e.index != s->terms.last_index + 1 && may_float)
         start_at(scan, e.index);
     if (e.index <= s->terms.base_index)
         return OK;
     if (e.index != s->terms.last_index + 1 || e.term < term_runs_last_term(&s->terms))
-        return log_scan_corrupt(scan, "entries do not follow each other");
+        return log_store_scan_corrupt(scan, "entries do not follow each other");
     term_runs_append(&s->terms, e.term);
     const struct log_place *last = s->place_count ? &s->places[s->place_count - 1] : NULL;
-    uint64_t sequence = log_segment_last(s)->sequence;
+    uint64_t sequence = log_store_segment_last(s)->sequence;
     if (!last || last->sequence != sequence || last->offset != offset)
-        log_place_add(s, e.index, sequence, offset, batch_bytes);
+        log_store_place_add(s, e.index, sequence, offset, batch_bytes);
     if (e.type == RAFT_ENTRY_CONFIGURATION) {
         size_t n = reader_left(&b);
         e.payload = raft_payload_new(read_view(&b, n), n);
@@ -134,7 +134,7 @@ static enum err apply_batch(struct log_scan *scan, const struct log_batch_header
     reader_init(&r, batch + LOG_BATCH_HEADER, h->record_bytes);
     struct log_record record;
     s->hard.commit = h->commit;
-    while (log_record_next(&r, &record)) {
+    while (log_store_record_next(&r, &record)) {
         struct reader *b = &record.body;
         enum err e = OK;
         switch (record.type) {
@@ -160,11 +160,11 @@ static enum err apply_batch(struct log_scan *scan, const struct log_batch_header
             return ERR_UNSUPPORTED;
         }
         if (!e && b->failed)
-            e = log_scan_corrupt(scan, "a record is malformed");
+            e = log_store_scan_corrupt(scan, "a record is malformed");
         if (e)
             return e;
     }
-    return r.failed ? log_scan_corrupt(scan, "a batch is malformed") : OK;
+    return r.failed ? log_store_scan_corrupt(scan, "a batch is malformed") : OK;
 }
 
 static bool beyond_end(const struct log_store *s, const struct log_batch_header *h)
@@ -186,7 +186,7 @@ static enum err evidence(struct log_scan *scan, const struct log_segment *g, uin
             return OK;
         if (e)
             return e;
-        if (!log_batch_peek(block, g->generation, offset, g->bytes - offset, &h))
+        if (!log_store_batch_peek(block, g->generation, offset, g->bytes - offset, &h))
             continue;
         scan->cut_bytes = offset + LOG_BLOCK > s->end ? offset + LOG_BLOCK - s->end : 0;
         const uint8_t *batch = look(&scan->window, offset, h.bytes, &e);
@@ -194,8 +194,8 @@ static enum err evidence(struct log_scan *scan, const struct log_segment *g, uin
             continue;
         if (e)
             return e;
-        if (log_batch_valid(&h, batch) && beyond_end(s, &h))
-            return log_scan_corrupt(scan, "bad bytes below a known end");
+        if (log_store_batch_valid(&h, batch) && beyond_end(s, &h))
+            return log_store_scan_corrupt(scan, "bad bytes below a known end");
     }
     return OK;
 }
@@ -203,18 +203,18 @@ static enum err evidence(struct log_scan *scan, const struct log_segment *g, uin
 static enum err follow_batches(struct log_scan *scan)
 {
     struct log_store *s = scan->store;
-    struct log_segment g = *log_segment_last(s);
+    struct log_segment g = *log_store_segment_last(s);
     scan->sealed = false;
     while (!scan->sealed && s->end + LOG_BLOCK <= g.bytes) {
         enum err e = OK;
         struct log_batch_header h;
         const uint8_t *batch = look(&scan->window, s->end, LOG_BLOCK, &e);
-        if (!e && (!log_batch_peek(batch, g.generation, s->end, g.bytes - s->end, &h) ||
+        if (!e && (!log_store_batch_peek(batch, g.generation, s->end, g.bytes - s->end, &h) ||
                    h.previous_crc != s->chain))
             break;
         if (!e)
             batch = look(&scan->window, s->end, h.bytes, &e);
-        if (e == ERR_TRUNCATED || (!e && !log_batch_valid(&h, batch)))
+        if (e == ERR_TRUNCATED || (!e && !log_store_batch_valid(&h, batch)))
             break;
         if (!e)
             e = apply_batch(scan, &h, batch);
@@ -231,8 +231,8 @@ static enum err open_segment(struct log_scan *scan, uint64_t sequence, struct lo
 {
     struct log_store *s = scan->store;
     char name[64], path[SYS_PATH_MAX];
-    log_segment_name(sequence, name);
-    log_path(s, name, path);
+    log_store_segment_name(sequence, name);
+    log_store_path(s, name, path);
     struct sys_file *f;
     enum err e = sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_DIRECT, &f);
     if (e)
@@ -241,7 +241,7 @@ static enum err open_segment(struct log_scan *scan, uint64_t sequence, struct lo
     scan->window.from = scan->window.to = 0;
     const uint8_t *block = look(&scan->window, 0, LOG_BLOCK, &e);
     if (!e)
-        e = log_header_decode(block, h);
+        e = log_store_header_decode(block, h);
     if (e == ERR_TRUNCATED || (!e && h->sequence != sequence))
         e = ERR_CORRUPT;
     if (!e && s->segment_count &&
@@ -255,7 +255,7 @@ static enum err open_segment(struct log_scan *scan, uint64_t sequence, struct lo
     return e;
 }
 
-enum err log_scan_segment(struct log_scan *scan, uint64_t sequence)
+enum err log_store_scan_segment(struct log_scan *scan, uint64_t sequence)
 {
     struct log_store *s = scan->store;
     struct log_segment_header h;
@@ -263,7 +263,7 @@ enum err log_scan_segment(struct log_scan *scan, uint64_t sequence)
     if (e == ERR_CORRUPT ||
         (!e && s->segment_count &&
          (h.sequence != scan->next_sequence || h.generation != scan->next_generation)))
-        e = log_scan_corrupt(scan, "the next segment's header is bad");
+        e = log_store_scan_corrupt(scan, "the next segment's header is bad");
     if (s->file && !e) {
         e = sys_file_sync(s->file);
         sys_file_close(s->file);
@@ -276,14 +276,14 @@ enum err log_scan_segment(struct log_scan *scan, uint64_t sequence)
     }
     s->file = scan->window.file;
     s->identity = h.identity;
-    log_segment_add(s, &h);
+    log_store_segment_add(s, &h);
     s->end = LOG_BLOCK;
     s->chain = h.crc;
     return follow_batches(scan);
 }
 
 /* A header that cannot be read belongs to nothing that counts: its segment was not sealed to. */
-enum err log_scan_evidence_in(struct log_scan *scan, uint64_t sequence)
+enum err log_store_scan_evidence_in(struct log_scan *scan, uint64_t sequence)
 {
     struct log_segment_header h;
     enum err e = open_segment(scan, sequence, &h);

@@ -10,7 +10,7 @@
 
 enum { FILL_BYTES = 256 << 10 };
 
-void log_die(const struct log_store *s, const char *what, enum err e)
+void log_store_die(const struct log_store *s, const char *what, enum err e)
 {
     char why[256];
     snprintf(why, sizeof why, "metadata log %s: cannot %s: %s", s->directory, what, err_text(e));
@@ -18,24 +18,24 @@ void log_die(const struct log_store *s, const char *what, enum err e)
     sys_exit(1, why);
 }
 
-void log_path(const struct log_store *s, const char *name, char out[SYS_PATH_MAX])
+void log_store_path(const struct log_store *s, const char *name, char out[SYS_PATH_MAX])
 {
     snprintf(out, SYS_PATH_MAX, "%s/%s", s->directory, name);
 }
 
-void log_segment_name(uint64_t sequence, char out[64])
+void log_store_segment_name(uint64_t sequence, char out[64])
 {
     snprintf(out, 64, "segment-%016" PRIx64 ".log", sequence);
 }
 
-void log_spare_random_name(char out[64])
+void log_store_spare_random_name(char out[64])
 {
     uint64_t x;
     sys_random(&x, sizeof x);
     snprintf(out, 64, "spare-%016" PRIx64 ".log", x);
 }
 
-enum err log_file_fill(struct sys_file *f, uint64_t from, uint64_t to)
+enum err log_store_file_fill(struct sys_file *f, uint64_t from, uint64_t to)
 {
     uint8_t *zeros = sys_alloc_aligned(FILL_BYTES, LOG_BLOCK);
     memset(zeros, 0, FILL_BYTES);
@@ -50,13 +50,13 @@ enum err log_file_fill(struct sys_file *f, uint64_t from, uint64_t to)
 }
 
 /* Writes at most bytes more of the next segment; when it is whole, it is synced and ready. */
-enum err log_spare_advance(struct log_store *s, uint64_t bytes)
+enum err log_store_spare_advance(struct log_store *s, uint64_t bytes)
 {
     char path[SYS_PATH_MAX];
     if (!s->spare_name[0]) {
         char name[64];
-        log_spare_random_name(name);
-        log_path(s, name, path);
+        log_store_spare_random_name(name);
+        log_store_path(s, name, path);
         enum err e = sys_file_open(
             path, SYS_OPEN_WRITE | SYS_OPEN_CREATE | SYS_OPEN_EXCLUSIVE | SYS_OPEN_DIRECT,
             &s->spare);
@@ -69,7 +69,7 @@ enum err log_spare_advance(struct log_store *s, uint64_t bytes)
         return OK;
     uint64_t left = s->segment_bytes - s->spare_written;
     uint64_t n = bytes < left ? (bytes + LOG_BLOCK - 1) / LOG_BLOCK * LOG_BLOCK : left;
-    enum err e = log_file_fill(s->spare, s->spare_written, s->spare_written + n);
+    enum err e = log_store_file_fill(s->spare, s->spare_written, s->spare_written + n);
     if (e)
         return e;
     s->spare_written += n;
@@ -77,19 +77,19 @@ enum err log_spare_advance(struct log_store *s, uint64_t bytes)
         return OK;
     e = sys_file_sync(s->spare);
     if (e)
-        log_die(s, "sync a new segment", e);
+        log_store_die(s, "sync a new segment", e);
     sys_file_close(s->spare);
     s->spare = NULL;
     s->file_bytes += s->segment_bytes;
     return OK;
 }
 
-struct log_segment *log_segment_last(struct log_store *s)
+struct log_segment *log_store_segment_last(struct log_store *s)
 {
     return &s->segments[s->segment_count - 1];
 }
 
-void log_segment_add(struct log_store *s, const struct log_segment_header *h)
+void log_store_segment_add(struct log_store *s, const struct log_segment_header *h)
 {
     if (s->segment_count == s->segment_capacity) {
         s->segment_capacity = s->segment_capacity ? s->segment_capacity * 2 : 8;
@@ -103,22 +103,22 @@ void log_segment_add(struct log_store *s, const struct log_segment_header *h)
 static struct sys_file *take_spare(struct log_store *s, uint64_t needed, uint64_t *bytes)
 {
     char path[SYS_PATH_MAX];
-    enum err e = log_spare_advance(s, s->segment_bytes);
+    enum err e = log_store_spare_advance(s, s->segment_bytes);
     if (e)
-        log_die(s, "make a new segment", e);
-    log_path(s, s->spare_name, path);
+        log_store_die(s, "make a new segment", e);
+    log_store_path(s, s->spare_name, path);
     struct sys_file *f;
     e = sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_DIRECT, &f);
     if (!e)
         e = sys_file_size(f, bytes);
     if (e)
-        log_die(s, "open a new segment", e);
+        log_store_die(s, "open a new segment", e);
     *bytes -= *bytes % LOG_BLOCK;
     uint64_t wanted = needed > s->segment_bytes ? needed : s->segment_bytes;
     if (*bytes < wanted) { /* an entry larger than a usual segment, or a spare of smaller ones */
-        e = log_file_fill(f, *bytes, wanted);
+        e = log_store_file_fill(f, *bytes, wanted);
         if (e)
-            log_die(s, "extend a new segment", e);
+            log_store_die(s, "extend a new segment", e);
         s->file_bytes += wanted - *bytes;
         *bytes = wanted;
     }
@@ -128,21 +128,21 @@ static struct sys_file *take_spare(struct log_store *s, uint64_t needed, uint64_
 static void name_segment(struct log_store *s, uint64_t sequence)
 {
     char from[SYS_PATH_MAX], to[SYS_PATH_MAX], name[64];
-    log_path(s, s->spare_name, from);
-    log_segment_name(sequence, name);
-    log_path(s, name, to);
+    log_store_path(s, s->spare_name, from);
+    log_store_segment_name(sequence, name);
+    log_store_path(s, name, to);
     enum err e = sys_rename(from, to);
     if (!e)
         e = sys_dir_sync(s->directory);
     if (e)
-        log_die(s, "name a new segment", e);
+        log_store_die(s, "name a new segment", e);
     s->spare_name[0] = 0;
 }
 
 /* The batch being built is not touched: the caller builds it after the rotation. */
-void log_rotate(struct log_store *s, uint64_t needed)
+void log_store_rotate(struct log_store *s, uint64_t needed)
 {
-    const struct log_segment *last = log_segment_last(s);
+    const struct log_segment *last = log_store_segment_last(s);
     struct log_segment_header h = {.identity = s->identity,
                                    .sequence = last->sequence + 1,
                                    .previous_generation = last->generation};
@@ -151,21 +151,21 @@ void log_rotate(struct log_store *s, uint64_t needed)
         sys_random(&h.generation, sizeof h.generation);
     while (h.generation == 0);
     uint8_t *block = sys_alloc_aligned(LOG_BLOCK, LOG_BLOCK);
-    log_header_encode(&h, block);
+    log_store_header_encode(&h, block);
     enum err e = sys_file_write(next, 0, block, LOG_BLOCK);
     sys_free(block);
     if (!e)
         e = sys_file_sync(next);
     if (e)
-        log_die(s, "write a segment's header", e);
+        log_store_die(s, "write a segment's header", e);
     name_segment(s, h.sequence);
-    log_batch_begin(s);
-    log_put_seal(s, h.sequence, h.generation);
-    log_batch_write_here(s);
-    log_sync(s);
+    log_store_batch_begin(s);
+    log_store_put_seal(s, h.sequence, h.generation);
+    log_store_batch_write_here(s);
+    log_store_sync(s);
     sys_file_close(s->file);
     s->file = next;
-    log_segment_add(s, &h);
+    log_store_segment_add(s, &h);
     s->end = LOG_BLOCK;
     s->chain = h.crc;
 }

@@ -12,7 +12,7 @@ static uint64_t padded(uint64_t n)
     return (n + LOG_BLOCK - 1) / LOG_BLOCK * LOG_BLOCK;
 }
 
-void log_buffer_reserve(struct log_store *s, size_t bytes)
+void log_store_buffer_reserve(struct log_store *s, size_t bytes)
 {
     if (bytes <= s->buffer_bytes)
         return;
@@ -29,16 +29,17 @@ void log_buffer_reserve(struct log_store *s, size_t bytes)
         s->records.at += used - LOG_BATCH_HEADER;
 }
 
-void log_batch_begin(struct log_store *s)
+void log_store_batch_begin(struct log_store *s)
 {
-    log_buffer_reserve(s, LOG_BLOCK);
+    log_store_buffer_reserve(s, LOG_BLOCK);
     writer_init(&s->records, s->buffer + LOG_BATCH_HEADER, s->buffer_bytes - LOG_BATCH_HEADER);
     s->record_count = 0;
 }
 
 static struct writer *put(struct log_store *s, enum log_record_type type, uint8_t kind, size_t n)
 {
-    log_buffer_reserve(s, LOG_BATCH_HEADER + writer_used(&s->records) + LOG_RECORD_HEADER + n);
+    log_store_buffer_reserve(s,
+                             LOG_BATCH_HEADER + writer_used(&s->records) + LOG_RECORD_HEADER + n);
     s->record_count++;
     write_u8(&s->records, (uint8_t)type);
     write_u8(&s->records, kind);
@@ -47,7 +48,7 @@ static struct writer *put(struct log_store *s, enum log_record_type type, uint8_
     return &s->records;
 }
 
-void log_put_seal(struct log_store *s, uint64_t sequence, uint64_t generation)
+void log_store_put_seal(struct log_store *s, uint64_t sequence, uint64_t generation)
 {
     struct writer *w = put(s, LOG_SEAL, 0, 16);
     write_u64(w, sequence);
@@ -85,9 +86,9 @@ static void put_compact(struct log_store *s)
         write_bytes(w, c->payload->data, n);
 }
 
-void log_batch_write_here(struct log_store *s)
+void log_store_batch_write_here(struct log_store *s)
 {
-    const struct log_segment *segment = log_segment_last(s);
+    const struct log_segment *segment = log_store_segment_last(s);
     assert(!s->records.failed);
     uint32_t used = (uint32_t)writer_used(&s->records);
     struct log_batch_header h = {
@@ -102,23 +103,23 @@ void log_batch_write_here(struct log_store *s)
         .records = s->record_count,
         .record_bytes = used,
     };
-    log_buffer_reserve(s, h.bytes);
+    log_store_buffer_reserve(s, h.bytes);
     assert(s->end + h.bytes <= segment->bytes);
-    log_batch_seal(&h, s->buffer);
+    log_store_batch_seal(&h, s->buffer);
     enum err e = sys_file_write(s->file, s->end, s->buffer, h.bytes);
     if (e)
-        log_die(s, "write", e);
+        log_store_die(s, "write", e);
     s->end += h.bytes;
     s->chain = h.crc;
     s->written_bytes += h.bytes;
 }
 
-void log_sync(struct log_store *s)
+void log_store_sync(struct log_store *s)
 {
     enum err e = sys_file_sync(s->file);
     if (e)
-        log_die(s, "sync", e);
-    s->known_sequence = log_segment_last(s)->sequence;
+        log_store_die(s, "sync", e);
+    s->known_sequence = log_store_segment_last(s)->sequence;
     s->known_offset = s->end;
     s->syncs++;
 }
@@ -129,24 +130,24 @@ static void make_room(struct log_store *s, uint64_t record_bytes)
 {
     uint64_t needed = padded(LOG_BATCH_HEADER + record_bytes);
     uint64_t state = s->end == LOG_BLOCK ? LOG_BLOCK : 0;
-    if (s->end + state + needed + LOG_BLOCK > log_segment_last(s)->bytes) {
-        log_rotate(s, needed + LOG_BLOCK);
+    if (s->end + state + needed + LOG_BLOCK > log_store_segment_last(s)->bytes) {
+        log_store_rotate(s, needed + LOG_BLOCK);
     }
     if (s->end != LOG_BLOCK)
         return;
-    log_batch_begin(s);
+    log_store_batch_begin(s);
     put_hard(s);
     if (s->terms.base_index)
         put_compact(s);
-    log_batch_write_here(s);
+    log_store_batch_write_here(s);
     assert(s->end == 2 * LOG_BLOCK);
 }
 
 static void record_entries(struct log_store *s, const struct raft_entry *entries, size_t n,
                            uint64_t offset)
 {
-    log_place_add(s, entries[0].index, log_segment_last(s)->sequence, offset,
-                  (uint32_t)(s->end - offset));
+    log_store_place_add(s, entries[0].index, log_store_segment_last(s)->sequence, offset,
+                        (uint32_t)(s->end - offset));
     for (size_t i = 0; i < n; i++) {
         assert(entries[i].index == s->terms.last_index + 1);
         term_runs_append(&s->terms, entries[i].term);
@@ -182,7 +183,7 @@ void log_store_append(struct log_store *s, const struct log_append *a)
     do {
         size_t bytes, n = cut_batch(s, a->entries + done, a->count - done, &bytes);
         make_room(s, bytes + extra);
-        log_batch_begin(s);
+        log_store_batch_begin(s);
         if (first && a->hard) {
             s->hard.term = a->hard->term;
             s->hard.vote = a->hard->vote;
@@ -191,21 +192,21 @@ void log_store_append(struct log_store *s, const struct log_append *a)
         if (first && a->truncate_from) {
             write_u64(put(s, LOG_TRUNCATE, 0, 8), a->truncate_from);
             term_runs_truncate(&s->terms, a->truncate_from);
-            log_place_truncate(s, a->truncate_from);
+            log_store_place_truncate(s, a->truncate_from);
         }
         for (size_t i = 0; i < n; i++)
             put_entry(s, &a->entries[done + i]);
         uint64_t offset = s->end;
-        log_batch_write_here(s);
+        log_store_batch_write_here(s);
         if (n)
             record_entries(s, a->entries + done, n, offset);
         done += n;
         first = false;
     } while (done < a->count);
-    log_sync(s);
+    log_store_sync(s);
     s->appends++;
     s->marked = false;
-    enum err e = log_spare_advance(s, SPARE_STEP);
+    enum err e = log_store_spare_advance(s, SPARE_STEP);
     if (e)
         log_warn("log", "cannot prepare a segment in %s: %s", s->directory, err_text(e));
 }
@@ -220,9 +221,9 @@ void log_store_mark(struct log_store *s)
     if (s->marked)
         return;
     make_room(s, 0);
-    log_batch_begin(s);
-    log_batch_write_here(s);
-    log_sync(s);
+    log_store_batch_begin(s);
+    log_store_batch_write_here(s);
+    log_store_sync(s);
     s->marked = true;
 }
 
@@ -232,22 +233,22 @@ static void recycle_below(struct log_store *s, uint64_t sequence)
     size_t gone = 0;
     for (; s->segments[gone].sequence < sequence; gone++) {
         char name[64], from[SYS_PATH_MAX], to[SYS_PATH_MAX];
-        log_segment_name(s->segments[gone].sequence, name);
-        log_path(s, name, from);
+        log_store_segment_name(s->segments[gone].sequence, name);
+        log_store_path(s, name, from);
         enum err e;
         if (s->spare_name[0]) {
             e = sys_unlink(from);
             s->file_bytes -= s->segments[gone].bytes;
         } else {
-            log_spare_random_name(name);
-            log_path(s, name, to);
+            log_store_spare_random_name(name);
+            log_store_path(s, name, to);
             e = sys_rename(from, to);
             memcpy(s->spare_name, name, sizeof name);
         }
         if (!e)
             e = sys_dir_sync(s->directory);
         if (e)
-            log_die(s, "recycle a segment", e);
+            log_store_die(s, "recycle a segment", e);
     }
     memmove(s->segments, s->segments + gone, (s->segment_count - gone) * sizeof *s->segments);
     s->segment_count -= gone;
@@ -260,16 +261,16 @@ void log_store_compact(struct log_store *s, uint64_t index, const struct raft_en
     assert(index <= s->terms.last_index);
     make_room(s, LOG_BLOCK - LOG_BATCH_HEADER);
     term_runs_compact(&s->terms, index);
-    log_place_compact(s, index);
+    log_store_place_compact(s, index);
     raft_payload_ref(configuration->payload);
     raft_payload_unref(s->compact_configuration.payload);
     s->compact_configuration = *configuration;
-    uint64_t first = s->place_count ? s->places[0].sequence : log_segment_last(s)->sequence;
+    uint64_t first = s->place_count ? s->places[0].sequence : log_store_segment_last(s)->sequence;
     s->compact_first_sequence = first;
-    log_batch_begin(s);
+    log_store_batch_begin(s);
     put_compact(s);
-    log_batch_write_here(s);
-    log_sync(s);
+    log_store_batch_write_here(s);
+    log_store_sync(s);
     s->marked = false;
     recycle_below(s, first);
 }

@@ -97,14 +97,12 @@ bool raft_entries_cached(const struct raft *r, uint64_t first, uint64_t last, si
     if (!raft_cache_at(&r->log, first))
         return false;
     size_t bytes = 0, n = 0;
-    for (uint64_t i = first; i <= last; i++) {
+    for (uint64_t i = first; i <= last && n < RAFT_MESSAGE_ENTRIES_MAX; i++, n++) {
         const struct raft_entry *e = raft_cache_at(&r->log, i);
-        if (!e)
+        if (!e || (n > 0 && bytes + raft_entry_bytes(e) > max_bytes))
             break;
         raft_entries_push(out, e);
         bytes += raft_entry_bytes(e);
-        if (bytes >= max_bytes || ++n >= RAFT_MESSAGE_ENTRIES_MAX)
-            break;
     }
     return true;
 }

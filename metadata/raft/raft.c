@@ -90,7 +90,8 @@ enum err raft_new(const struct raft_options *options, const struct raft_restored
         commit = restored->applied;
     r->log.commit = commit;
     r->log.persisted = restored->terms->last_index;
-    r->log.handed = r->log.applied = restored->applied;
+    r->log.handed = commit; /* all of it is in the log, so durable */
+    r->log.applied = restored->applied;
     enum err e = restore_configurations(r, restored);
     if (e) {
         raft_free(r);
@@ -290,6 +291,11 @@ void raft_status(const struct raft *r, struct raft_status *out)
 uint64_t raft_term(const struct raft *r)
 {
     return r->term;
+}
+
+uint64_t raft_commit(const struct raft *r)
+{
+    return r->log.commit;
 }
 
 raft_id raft_leader(const struct raft *r)

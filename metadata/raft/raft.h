@@ -12,7 +12,8 @@
  *  D3  A message leaves only when its `after` is durable. Messages may be lost, repeated and
  *      reordered.
  *  D4  Entries up to apply_to, in order, go to the state machine; then step RAFT_APPLIED. They are
- *      durable here by then. Fetch them with raft_entries_cached, or from the log when not cached.
+ *      durable here by then. After raft_new that is everything up to raft_commit. Fetch them with
+ *      raft_entries_cached, or from the log when they are not in memory.
  *  D5  A load is answered by RAFT_LOADED, possibly with no entries, which tries again at the next
  *      heartbeat.
  *  D6  When `violation` is set the member must stop: what it was told contradicts what is committed.
@@ -32,7 +33,7 @@ struct raft;
 
 enum {
     RAFT_COMMAND_MAX = 1 << 20, /* bytes of one entry's payload */
-    RAFT_BATCH_BYTES = 1 << 20, /* an append holds entries until it has reached this */
+    RAFT_BATCH_BYTES = 1 << 20, /* of entries in one append, but one entry at least */
     RAFT_MESSAGE_ENTRIES_MAX = 16384,
     RAFT_INFLIGHT_BYTES = 64 << 20, /* unacknowledged, per follower */
     RAFT_INFLIGHT_MESSAGES = 1024,
@@ -99,8 +100,7 @@ struct raft_event {
 
 struct raft_load {
     raft_id member;
-    uint64_t first,
-        last; /* as many of these, from first on, as reach max_bytes, but one at least */
+    uint64_t first, last; /* as many of these as max_bytes allows, but one at least */
     size_t max_bytes;
 };
 struct raft_read_result {
@@ -157,13 +157,14 @@ struct raft_status {
 };
 void raft_status(const struct raft *r, struct raft_status *out);
 uint64_t raft_term(const struct raft *r);
+uint64_t raft_commit(const struct raft *r);
 raft_id raft_leader(const struct raft *r);
 bool raft_is_leader(const struct raft *r);
 /* Whether a leader's first entry of its term is committed, so that it knows all that is. */
 bool raft_leader_ready(const struct raft *r);
 
-/* Adds entries from first on, at most last, until max_bytes is reached (one at least), to out.
- * False when first is not in memory. */
+/* Adds entries first .. last to out, at most max_bytes of them (but one at least). False when first
+ * is not in memory. */
 bool raft_entries_cached(const struct raft *r, uint64_t first, uint64_t last, size_t max_bytes,
                          struct raft_entries *out);
 /* Log entry 1 of a new group, the same at each of its voters: term 1, written before the first
