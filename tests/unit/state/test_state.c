@@ -123,6 +123,18 @@ static void placement_checked(void)
     CHECK_OK(push(&f, pg, 2, spare, slot_now(&f, pg, 2)->holders[0]->since_epoch)->error);
     CHECK_OK(fx_put_object(&f, &w.put)->error);
     CHECK_EQ(fx_repairs(&f)->n_repairs, 2);
+    /* One disk that holds two slots of a PG counts once. */
+    fx_write_init(&f, &w, 1);
+    w.put.key = fx_text("n");
+    pg = fx_pg(w.id, 0);
+    uint32_t first = w.disks[0][0];
+    const Slot *now = slot_now(&f, pg, 0);
+    CHECK_OK(push(&f, pg, 0, (pg + 7) % 8 + 1, now->holders[0]->since_epoch)->error);
+    now = slot_now(&f, pg, 5);
+    CHECK_OK(push(&f, pg, 5, first, now->holders[0]->since_epoch)->error);
+    w.disks[0][4] = 0;
+    w.disks[0][5] = first;
+    CHECK_EQ(fx_put_object(&f, &w.put)->error, ERR_STALE_PLACEMENT);
     /* On a failed disk it does not. */
     fx_write_init(&f, &w, 1);
     w.put.key = fx_text("m");
@@ -522,6 +534,10 @@ static void users(void)
     fx_close(&f);
 }
 
+/* A known command with a field of tomorrow, deep inside: {time 1, put_object {head {1023: "x"}}}. */
+static const uint8_t unknown_field[] = {0x08, 0x01, 0x82, 0x01, 0x06, 0x1a,
+                                        0x04, 0xfa, 0x3f, 0x01, 'x'};
+
 /* Hazard 24: what this version does not know stops it, and it stays stopped. Garbage does not. */
 static void unknown_commands(void)
 {
@@ -536,6 +552,7 @@ static void unknown_commands(void)
     CHECK_OK(message_unpack(&result__descriptor, &f.arena, e.result, e.result_length, &m));
     CHECK_EQ(((Result *)m)->error, ERR_FORMAT);
     CHECK_ERR(state_check_command(unknown, sizeof unknown), ERR_UNSUPPORTED);
+    CHECK_ERR(state_check_command(unknown_field, sizeof unknown_field), ERR_UNSUPPORTED);
     e = (struct state_entry){.index = 2, .data = unknown, .length = sizeof unknown};
     CHECK_ERR(state_apply(f.state, &e, 1, 2, &f.arena), ERR_UNSUPPORTED);
     CHECK_EQ(state_applied(f.state), 1);
