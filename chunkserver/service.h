@@ -45,7 +45,7 @@ struct chunk_service_config {
     struct map_cache *map;          /* outlives the service */
     struct timeouts timeouts;
     struct shard_store_config store; /* bounds of every disk; directory and cluster are not read */
-    unsigned reads_max;              /* reads in progress over rpc, all disks; 0: 64 */
+    uint64_t read_memory;            /* of reads in progress, all disks; 0: 64 MiB */
     unsigned backfill_parallel;      /* placement groups at once; 0: 4 */
     uint64_t backfill_bytes_per_s;   /* read and written; 0: 200 MiB/s */
 };
@@ -58,7 +58,7 @@ enum err chunk_service_open(const struct chunk_service_config *config,
                             struct chunk_service **out) MUST_USE;
 
 /* Appends its routes; room for CHUNK_ROUTES of them. */
-enum { CHUNK_ROUTES = 6 };
+enum { CHUNK_ROUTES = 7 };
 size_t chunk_service_routes(struct chunk_service *s, struct rpc_route *out);
 /* The same operations for who lives in this process. Valid until chunk_service_free. */
 void chunk_service_local(struct chunk_service *s, struct shard_local *out);

@@ -1,0 +1,179 @@
+#include <stdlib.h>
+#include "chunkserver/backfill_internal.h"
+
+/* What the map, and the rows of missing shards, ask of this server's disks. */
+
+enum { PROBE_MAX = 200 };
+
+static bool answers(const struct cluster_map *map, disk_id id)
+{
+    const struct cluster_disk *d = cluster_map_disk(map, id);
+    return d && d->up && d->admin != DISK_FAILED;
+}
+
+/* Slots of the group of which no complete holder can be read: while the newest is being filled, the
+ * older ones are what is complete. */
+static unsigned danger_of(const struct cluster_map *map, const struct cluster_pool *pool,
+                          uint32_t pg)
+{
+    unsigned danger = 0;
+    for (unsigned i = 0; i < pool_width(pool); i++) {
+        const struct pg_slot *slot = pool_slot(pool, pg, i);
+        bool read = slot->count == 1 && answers(map, slot_newest(slot));
+        for (unsigned h = 1; h < slot->count; h++)
+            read |= answers(map, slot->holders[h].disk);
+        danger += !read;
+    }
+    return danger;
+}
+
+static int in_order(const void *pa, const void *pb)
+{
+    const struct task *a = pa, *b = pb;
+    bool audit_a = a->kind == TASK_AUDIT, audit_b = b->kind == TASK_AUDIT;
+    if (audit_a != audit_b)
+        return audit_a ? 1 : -1;
+    if (a->danger != b->danger)
+        return a->danger > b->danger ? -1 : 1;
+    if (a->kind != b->kind)
+        return a->kind < b->kind ? -1 : 1;
+    if (a->pool != b->pool)
+        return a->pool < b->pool ? -1 : 1;
+    if (a->pg != b->pg)
+        return a->pg < b->pg ? -1 : 1;
+    return a->slot < b->slot ? -1 : a->slot > b->slot;
+}
+
+/* ---- slots ---- */
+
+static void plan_pool(struct backfill *b, const struct cluster_map *map,
+                      const struct cluster_pool *pool, struct task_list *fills,
+                      struct task_list *audits)
+{
+    for (uint32_t pg = 0; pg < pool_pg_count(pool); pg++)
+        for (unsigned i = 0; i < pool_width(pool); i++) {
+            const struct pg_slot *slot = pool_slot(pool, pg, i);
+            struct task t = {
+                .kind = slot->count > 1 ? TASK_FILL : TASK_AUDIT,
+                .pool = pool->id,
+                .pg = pg,
+                .slot = i,
+                .since_epoch = slot_since(slot),
+                .disk = slot_newest(slot),
+                .owner = chunk_disk_find(b->service, slot_newest(slot)),
+            };
+            if (!t.owner)
+                continue;
+            if (t.kind == TASK_FILL) {
+                t.danger = danger_of(map, pool, pg);
+                task_list_add(fills, &t);
+            } else if (audits && t.owner->audit) {
+                task_list_add(audits, &t);
+            }
+        }
+}
+
+/* The slots of disks that were not closed in order, once, as soon as all of these are known. */
+static bool audits_due(struct backfill *b)
+{
+    struct chunk_service *s = b->service;
+    bool ready = !b->audits_known;
+    sys_mutex_lock(&s->lock);
+    for (size_t i = 0; i < s->disk_count; i++)
+        ready &= !s->disks[i].store || s->disks[i].registered;
+    sys_mutex_unlock(&s->lock);
+    return ready;
+}
+
+static void plan_slots(struct backfill *b, const struct cluster_map *map, struct task_list *out)
+{
+    struct task_list audits = {0};
+    bool due = map->epoch > 0 && audits_due(b);
+    for (size_t i = 0; i < map->pool_count; i++)
+        if (pool_assigned(&map->pools[i]))
+            plan_pool(b, map, &map->pools[i], out, due ? &audits : NULL);
+    sys_mutex_lock(&b->lock);
+    if (due) {
+        b->audits_known = true;
+        task_list_clear(&b->audits);
+        b->audits = audits;
+    }
+    for (size_t i = 0; i < b->audits.count; i++)
+        task_list_add(out, &b->audits.v[i]);
+    sys_mutex_unlock(&b->lock);
+}
+
+/* ---- repair rows ---- */
+
+static void add_repair(struct backfill *b, const struct cluster_map *map,
+                       const struct cluster_pool *pool, uint32_t pg, struct task_list *out)
+{
+    disk_id primary = pg_primary(map, pool, pg);
+    struct task t = {
+        .kind = TASK_REPAIR,
+        .pool = pool->id,
+        .pg = pg,
+        .disk = primary,
+        .owner = chunk_disk_find(b->service, primary),
+        .danger = 1 + danger_of(map, pool, pg),
+    };
+    if (t.owner)
+        task_list_add(out, &t);
+}
+
+/* One short query says whether there is anything, which mostly there is not; only a long list makes
+ * each primary ask for its own groups. */
+static void plan_repairs(struct backfill *b, const struct cluster_map *map,
+                         const struct cluster_pool *pool, struct task_list *out)
+{
+    struct arena arena;
+    arena_init(&arena);
+    ListRepairs list = LIST_REPAIRS__INIT;
+    list.pool = pool->id;
+    list.all_pgs = true;
+    list.max = PROBE_MAX;
+    Query query = QUERY__INIT;
+    query.body_case = QUERY__BODY_LIST_REPAIRS;
+    query.list_repairs = &list;
+    const struct request_context request = backfill_request(b);
+    Answer *answer = NULL;
+    if (metadata_query(b->metadata, &request, &query, &arena, &answer) == OK) {
+        if (answer->truncated)
+            for (uint32_t pg = 0; pg < pool_pg_count(pool); pg++)
+                add_repair(b, map, pool, pg, out);
+        else
+            for (size_t i = 0; i < answer->n_repairs; i++)
+                if ((i == 0 || answer->repairs[i]->pg != answer->repairs[i - 1]->pg) &&
+                    answer->repairs[i]->pg < pool_pg_count(pool))
+                    add_repair(b, map, pool, answer->repairs[i]->pg, out);
+    }
+    arena_release(&arena);
+}
+
+static void drop_doubles(struct task_list *l)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < l->count; i++)
+        if (kept == 0 || !task_same(&l->v[kept - 1], &l->v[i]))
+            l->v[kept++] = l->v[i];
+    l->count = kept;
+}
+
+void backfill_plan(struct backfill *b, struct task_list *out)
+{
+    if (map_cache_behind(b->service->map)) {
+        const struct request_context request = backfill_request(b);
+        if (map_cache_refresh(b->service->map, &request, 0) != OK) {
+            /* By the map that we have, then: what it orders is at worst done already. */
+        }
+    }
+    const struct cluster_map *map = map_cache_ref(b->service->map);
+    plan_slots(b, map, out);
+    for (size_t i = 0; i < map->pool_count && backfill_goes_on(b); i++)
+        if (pool_assigned(&map->pools[i]))
+            plan_repairs(b, map, &map->pools[i], out);
+    map_cache_unref(b->service->map, map);
+    if (out->count > 0)
+        qsort(out->v, out->count, sizeof *out->v, in_order);
+    drop_doubles(out);
+}

@@ -1,0 +1,284 @@
+#include <string.h>
+#include "common/client/metadata_client.h"
+#include "common/proto/message_types.h"
+#include "chunkserver/service_internal.h"
+
+/* What this chunkserver tells metadata, and what it hears from there. Two threads, so that a
+ * heartbeat is never late because a map is being fetched. */
+
+#define REFRESH_EVERY  (100 * SYS_MS)
+#define COMPLAIN_EVERY (60 * SYS_SECOND)
+
+enum { ORDERS_MAX = 256 };
+
+bool service_wait(struct chunk_service *s, int64_t until)
+{
+    sys_mutex_lock(&s->lock);
+    while (!s->stopping && sys_cond_wait(&s->changed, &s->lock, until) != ERR_TIMEOUT)
+        continue;
+    bool go = !s->stopping;
+    sys_mutex_unlock(&s->lock);
+    return go;
+}
+
+/* ---- registration ---- */
+
+static void fill_register(struct chunk_disk *d, RegisterDisk *body)
+{
+    struct chunk_service *s = d->service;
+    struct shard_store_stats stats;
+    shard_store_stats(d->store, &stats);
+    body->uuid = (ProtobufCBinaryData){.len = UUID_BYTES, .data = d->uuid.bytes};
+    body->node = (ProtobufCBinaryData){.len = UUID_BYTES, .data = s->node.bytes};
+    body->capacity_bytes = stats.capacity_bytes;
+    body->zone = s->zone;
+    body->rack = s->rack;
+    body->host = s->host;
+    body->address = s->address;
+    body->incarnation = stats.incarnation;
+}
+
+/* A disk that metadata refuses (an older or second copy of one that it knows) is not served. */
+static void refused(struct chunk_disk *d, enum err e)
+{
+    struct chunk_service *s = d->service;
+    int64_t now = sys_now();
+    sys_mutex_lock(&s->lock);
+    d->id = 0;
+    bool say = d->complained_at == 0 || now - d->complained_at > COMPLAIN_EVERY;
+    if (say)
+        d->complained_at = now;
+    sys_mutex_unlock(&s->lock);
+    if (say)
+        log_error("chunk", "metadata refuses disk %s: %s; it is not served", d->directory,
+                  err_text(e));
+}
+
+static void register_disk(struct chunk_disk *d)
+{
+    struct chunk_service *s = d->service;
+    struct arena arena;
+    arena_init(&arena);
+    RegisterDisk body = REGISTER_DISK__INIT;
+    fill_register(d, &body);
+    Command command = COMMAND__INIT;
+    command.body_case = COMMAND__BODY_REGISTER_DISK;
+    command.register_disk = &body;
+    const struct request_context request = {.deadline = sys_now() + s->timeouts.metadata_call};
+    Result *result = NULL;
+    enum err e = metadata_execute(s->metadata, &request, &command, &arena, &result);
+    bool answered = result != NULL;
+    if (e == OK && result->disk == 0)
+        e = ERR_FORMAT;
+    if (e == OK)
+        e = shard_store_set_identity(d->store, result->disk);
+    if (e == OK) {
+        sys_mutex_lock(&s->lock);
+        d->id = result->disk;
+        d->registered = true;
+        sys_mutex_unlock(&s->lock);
+        map_cache_seen(s->map, result->epoch);
+        log_info("chunk", "disk %s is registered disk=%u", d->directory, result->disk);
+    } else if (answered && !err_retryable(e)) {
+        refused(d, e);
+    } /* else: no metadata for now; the next heartbeat tries again */
+    arena_release(&arena);
+}
+
+static void register_disks(struct chunk_service *s)
+{
+    for (size_t i = 0; i < s->disk_count; i++) {
+        struct chunk_disk *d = &s->disks[i];
+        sys_mutex_lock(&s->lock);
+        bool wanted = d->store && !d->registered && !s->stopping;
+        sys_mutex_unlock(&s->lock);
+        if (wanted)
+            register_disk(d);
+    }
+}
+
+/* ---- heartbeats ---- */
+
+static bool fill_report(struct chunk_disk *d, DiskReport *out)
+{
+    disk_report__init(out);
+    sys_mutex_lock(&d->service->lock);
+    out->id = d->registered ? d->id : 0;
+    sys_mutex_unlock(&d->service->lock);
+    if (out->id == 0)
+        return false;
+    struct shard_store_stats stats;
+    struct backfill_progress progress;
+    shard_store_stats(d->store, &stats);
+    backfill_progress(d->service->backfill, d, &progress);
+    out->capacity_bytes = stats.capacity_bytes;
+    out->free_bytes = stats.free_bytes;
+    out->shards = stats.shards;
+    out->used_bytes = stats.shard_bytes;
+    out->failed = stats.failed;
+    out->full = stats.full;
+    out->incarnation = stats.incarnation;
+    out->corrupt = stats.corrupt;
+    out->backfill_done = progress.done;
+    out->backfill_total = progress.total;
+    out->backfill_bytes = progress.bytes;
+    out->repaired = progress.repaired;
+    return true;
+}
+
+static void beat(struct chunk_service *s)
+{
+    struct arena arena;
+    arena_init(&arena);
+    Heartbeat body = HEARTBEAT__INIT;
+    body.node = (ProtobufCBinaryData){.len = UUID_BYTES, .data = s->node.bytes};
+    body.address = s->address;
+    body.epoch = map_cache_epoch(s->map);
+    body.role = RPC_CHUNK;
+    body.disks = arena_alloc(&arena, s->disk_count * sizeof *body.disks);
+    DiskReport *reports = arena_alloc(&arena, s->disk_count * sizeof *reports);
+    for (size_t i = 0; i < s->disk_count; i++)
+        if (s->disks[i].store && fill_report(&s->disks[i], &reports[body.n_disks])) {
+            body.disks[body.n_disks] = &reports[body.n_disks];
+            body.n_disks++;
+        }
+    int64_t wait = 2 * s->timeouts.heartbeat;
+    const struct request_context request = {.deadline = sys_now() + wait};
+    ProtobufCMessage *reply = NULL;
+    enum err e =
+        metadata_call_leader(s->metadata, &request, MSG_HEARTBEAT, &body.base, &arena, &reply);
+    if (e == OK && reply)
+        map_cache_seen(s->map, ((const HeartbeatReply *)reply)->epoch);
+    arena_release(&arena);
+}
+
+/* A tenth more or less, so that the heartbeats of a cluster that was started at once spread. */
+static int64_t jittered(int64_t period)
+{
+    uint32_t random;
+    sys_random(&random, sizeof random);
+    int64_t tenth = period / 10;
+    return period - tenth + (tenth > 0 ? (int64_t)(random % (uint64_t)(2 * tenth)) : 0);
+}
+
+void heartbeat_run(void *service)
+{
+    struct chunk_service *s = service;
+    do {
+        int64_t begun = sys_now();
+        register_disks(s);
+        beat(s);
+        if (!service_wait(s, begun + jittered(s->timeouts.heartbeat)))
+            break;
+    } while (true);
+}
+
+/* ---- verdicts ---- */
+
+static bool same_verdict(const struct verdict *a, const struct verdict *b)
+{
+    return a->disk == b->disk && a->pool == b->pool && a->id.index == b->id.index &&
+           chunk_id_equal(&a->id.chunk, &b->id.chunk);
+}
+
+void heartbeat_tell(struct chunk_service *s, const struct verdict *v)
+{
+    int64_t now = sys_now();
+    bool told = false;
+    sys_mutex_lock(&s->lock);
+    for (size_t i = 0; i < RECENT_MAX && !told; i++)
+        told = s->recent[i].until > now && same_verdict(&s->recent[i].verdict, v);
+    if (!told && s->verdict_count < VERDICTS_MAX) {
+        s->verdicts[s->verdict_count++] = *v;
+        s->recent[s->recent_at].verdict = *v;
+        s->recent[s->recent_at].until = now + 10 * SYS_SECOND;
+        s->recent_at = (s->recent_at + 1) % RECENT_MAX;
+    }
+    sys_mutex_unlock(&s->lock);
+    if (!told)
+        log_warn("chunk",
+                 "a shard is bad or missing, its repair is ordered disk=%u pool=%u index=%u",
+                 v->disk, v->pool, v->id.index);
+}
+
+/* Takes up to max verdicts off the queue. */
+static size_t take_verdicts(struct chunk_service *s, struct verdict *out, size_t max)
+{
+    sys_mutex_lock(&s->lock);
+    size_t n = s->verdict_count < max ? s->verdict_count : max;
+    memcpy(out, s->verdicts, n * sizeof *out);
+    s->verdict_count -= n;
+    memmove(s->verdicts, s->verdicts + n, s->verdict_count * sizeof *out);
+    sys_mutex_unlock(&s->lock);
+    return n;
+}
+
+static void give_back(struct chunk_service *s, const struct verdict *v, size_t n)
+{
+    sys_mutex_lock(&s->lock);
+    for (size_t i = 0; i < n && s->verdict_count < VERDICTS_MAX; i++)
+        s->verdicts[s->verdict_count++] = v[i];
+    sys_mutex_unlock(&s->lock);
+}
+
+static void order_repairs(struct chunk_service *s)
+{
+    struct arena arena;
+    arena_init(&arena);
+    struct verdict *verdicts = arena_alloc(&arena, ORDERS_MAX * sizeof *verdicts);
+    size_t n = take_verdicts(s, verdicts, ORDERS_MAX);
+    if (n > 0) {
+        OrderRepairs body = ORDER_REPAIRS__INIT;
+        body.shards = arena_alloc(&arena, n * sizeof *body.shards);
+        for (size_t i = 0; i < n; i++) {
+            RepairKey *key = body.shards[body.n_shards++] = arena_alloc(&arena, sizeof *key);
+            repair_key__init(key);
+            key->pool = verdicts[i].pool;
+            key->disk = verdicts[i].disk;
+            key->index = verdicts[i].id.index;
+            key->chunk_id.data = arena_alloc(&arena, CHUNK_ID_BYTES);
+            key->chunk_id.len = CHUNK_ID_BYTES;
+            chunk_id_encode(&verdicts[i].id.chunk, key->chunk_id.data);
+        }
+        Command command = COMMAND__INIT;
+        command.body_case = COMMAND__BODY_ORDER_REPAIRS;
+        command.order_repairs = &body;
+        const struct request_context request = {.deadline = sys_now() + s->timeouts.metadata_call};
+        Result *result = NULL;
+        enum err e = metadata_execute(s->metadata, &request, &command, &arena, &result);
+        if (e != OK && err_retryable(e))
+            give_back(s, verdicts, n);
+        else if (e == OK)
+            chunk_service_wake(s);
+    }
+    arena_release(&arena);
+}
+
+/* ---- the map ---- */
+
+static bool refresh(struct chunk_service *s, bool first)
+{
+    const struct request_context request = {.deadline = sys_now() + s->timeouts.metadata_call / 2};
+    uint64_t before = map_cache_epoch(s->map);
+    enum err e = map_cache_refresh(s->map, &request, 0);
+    if (e == OK && (first || map_cache_epoch(s->map) != before))
+        chunk_service_wake(s);
+    return e == OK;
+}
+
+void refresher_run(void *service)
+{
+    struct chunk_service *s = service;
+    bool known = false;
+    unsigned failures = 0;
+    for (;;) {
+        if (!known || map_cache_behind(s->map)) {
+            bool fresh = refresh(s, !known);
+            known |= fresh;
+            failures = fresh ? 0 : failures + (failures < 5);
+        }
+        order_repairs(s);
+        if (!service_wait(s, sys_now() + jittered(REFRESH_EVERY << failures)))
+            break;
+    }
+}

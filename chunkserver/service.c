@@ -1,0 +1,264 @@
+#include "chunkserver/service.h"
+#include <stdio.h>
+#include <string.h>
+#include "common/base/text.h"
+#include "chunkserver/service_internal.h"
+
+/* The disks of a process, and the order in which what serves them begins and ends. */
+
+enum { READ_MEMORY = 64 << 20, PARALLEL = 4, RATE = 200 << 20 };
+
+static char *copy_text(const char *text)
+{
+    size_t n = strlen(text ? text : "") + 1;
+    char *copy = sys_alloc(n);
+    memcpy(copy, text ? text : "", n);
+    return copy;
+}
+
+struct chunk_disk *chunk_disk_find(struct chunk_service *s, disk_id id)
+{
+    struct chunk_disk *found = NULL;
+    sys_mutex_lock(&s->lock);
+    for (size_t i = 0; i < s->disk_count && !found && id != 0; i++)
+        if (s->disks[i].store && s->disks[i].id == id)
+            found = &s->disks[i];
+    sys_mutex_unlock(&s->lock);
+    return found;
+}
+
+disk_id chunk_disk_id(struct chunk_disk *d)
+{
+    sys_mutex_lock(&d->service->lock);
+    disk_id id = d->id;
+    sys_mutex_unlock(&d->service->lock);
+    return id;
+}
+
+/* ---- a directory becomes a disk ---- */
+
+struct listing {
+    size_t others;
+    char first[SYS_NAME_MAX + 1];
+};
+
+static void visit(void *arg, const char *name, bool is_dir)
+{
+    struct listing *l = arg;
+    (void)is_dir;
+    /* What an earlier format that was cut short has left is ours. */
+    if (strcmp(name, "lost+found") == 0 || strcmp(name, "superblock.new") == 0 ||
+        strcmp(name, "extents") == 0)
+        return;
+    if (l->others++ == 0)
+        snprintf(l->first, sizeof l->first, "%s", name);
+}
+
+/* Formats a new disk in an empty directory; OK when it is one already. */
+static enum err make_disk(struct chunk_service *s, const char *directory)
+{
+    struct shard_store_identity identity;
+    enum err e = shard_store_peek(directory, &identity);
+    if (e != ERR_NOT_FOUND)
+        return e;
+    e = sys_mkdir(directory);
+    if (e != OK && e != ERR_EXISTS)
+        return e;
+    struct listing listing = {0};
+    e = sys_dir_list(directory, visit, &listing);
+    if (e != OK)
+        return e;
+    if (listing.others > 0) {
+        log_error("chunk",
+                  "%s is no disk of ours and not empty (it has %s): give an empty directory",
+                  directory, listing.first);
+        return ERR_FOREIGN_DISK;
+    }
+    struct uuid uuid;
+    sys_random(uuid.bytes, sizeof uuid.bytes);
+    e = shard_store_format(directory, &s->cluster, &uuid);
+    if (e == OK)
+        log_info("chunk", "made a new disk of %s", directory);
+    return e;
+}
+
+static enum err open_disk(struct chunk_service *s, struct chunk_disk *d,
+                          const struct shard_store_config *bounds)
+{
+    enum err e = make_disk(s, d->directory);
+    struct shard_store_config config = *bounds;
+    config.directory = d->directory;
+    config.cluster = s->cluster;
+    if (e == OK)
+        e = shard_store_open(&d->store, &config);
+    if (e != OK) {
+        d->store = NULL;
+        d->error = e;
+        log_error("chunk", "disk %s is left out: %s", d->directory, err_text(e));
+        return e;
+    }
+    struct shard_store_identity identity;
+    struct shard_store_stats stats;
+    shard_store_identity(d->store, &identity);
+    shard_store_stats(d->store, &stats);
+    d->id = identity.id;
+    d->uuid = identity.disk;
+    d->audit = stats.unclean || stats.index_rebuilt;
+    log_info("chunk", "opened disk %s disk=%u shards=%llu%s", d->directory, d->id,
+             (unsigned long long)stats.shards, stats.unclean ? " after an unclean stop" : "");
+    return OK;
+}
+
+static enum err open_disks(struct chunk_service *s, const struct chunk_service_config *config)
+{
+    enum err first = OK;
+    size_t usable = 0;
+    s->disks = sys_alloc(config->directory_count * sizeof *s->disks);
+    for (size_t i = 0; i < config->directory_count; i++) {
+        struct chunk_disk *d = &s->disks[s->disk_count++];
+        d->service = s;
+        d->directory = copy_text(config->directories[i]);
+        control_init(d);
+        enum err e = open_disk(s, d, &config->store);
+        if (e == OK)
+            e = control_start(d);
+        if (e != OK && first == OK)
+            first = e;
+        usable += e == OK;
+    }
+    return usable > 0 ? OK : first;
+}
+
+enum err chunk_service_open(const struct chunk_service_config *config, struct chunk_service **out)
+{
+    if (config->directory_count == 0 || config->directory_count > CHUNK_DISKS_MAX)
+        return ERR_INVALID;
+    struct chunk_service *s = sys_alloc(sizeof *s);
+    s->cluster = config->cluster;
+    s->node = config->node;
+    s->zone = copy_text(config->zone);
+    s->rack = copy_text(config->rack);
+    s->host = copy_text(config->host);
+    s->map = config->map;
+    s->timeouts = config->timeouts;
+    s->backfill_parallel = config->backfill_parallel ? config->backfill_parallel : PARALLEL;
+    s->backfill_bytes_per_s = config->backfill_bytes_per_s ? config->backfill_bytes_per_s : RATE;
+    sys_mutex_init(&s->lock);
+    sys_cond_init(&s->changed);
+    read_memory_init(&s->reads, config->read_memory ? config->read_memory : READ_MEMORY);
+    enum err e = open_disks(s, config);
+    if (e != OK) {
+        chunk_service_free(s);
+        return e;
+    }
+    *out = s;
+    return OK;
+}
+
+void chunk_service_free(struct chunk_service *s)
+{
+    if (!s)
+        return;
+    for (size_t i = 0; i < s->disk_count; i++) {
+        struct chunk_disk *d = &s->disks[i];
+        control_stop(d);
+        if (d->store)
+            shard_store_close(d->store);
+        control_release(d);
+        sys_free(d->directory);
+    }
+    read_memory_release(&s->reads);
+    sys_cond_release(&s->changed);
+    sys_mutex_release(&s->lock);
+    sys_free(s->disks);
+    sys_free(s->zone);
+    sys_free(s->rack);
+    sys_free(s->host);
+    sys_free(s);
+}
+
+size_t chunk_service_routes(struct chunk_service *s, struct rpc_route *out)
+{
+    size_t n = bulk_routes(s, out);
+    return n + control_routes(s, out + n);
+}
+
+/* ---- start, stop ---- */
+
+enum err chunk_service_start(struct chunk_service *s, const char *address,
+                             const struct chunk_io *io, struct metadata_client *metadata)
+{
+    if (strlen(address) > ADDRESS_MAX)
+        return ERR_INVALID;
+    snprintf(s->address, sizeof s->address, "%s", address);
+    s->metadata = metadata;
+    sys_mutex_lock(&s->lock);
+    s->started = true;
+    s->stopping = false;
+    sys_mutex_unlock(&s->lock);
+    enum err e = backfill_start(s, io, &s->backfill);
+    if (e == OK)
+        e = sys_thread_start(&s->refresher, "chunk-refresh", 0, refresher_run, s);
+    if (e == OK)
+        e = sys_thread_start(&s->heartbeat, "chunk-heartbeat", 0, heartbeat_run, s);
+    if (e != OK)
+        chunk_service_stop(s);
+    return e;
+}
+
+void chunk_service_stop(struct chunk_service *s)
+{
+    sys_mutex_lock(&s->lock);
+    s->stopping = true;
+    s->started = false;
+    sys_mutex_unlock(&s->lock);
+    sys_cond_broadcast(&s->changed);
+    if (s->heartbeat)
+        sys_thread_join(s->heartbeat);
+    if (s->refresher)
+        sys_thread_join(s->refresher);
+    s->heartbeat = s->refresher = NULL;
+    backfill_stop(s->backfill);
+    s->backfill = NULL;
+}
+
+/* ---- status ---- */
+
+size_t chunk_service_disks(struct chunk_service *s, struct chunk_disk_status *out, size_t max)
+{
+    size_t n = s->disk_count < max ? s->disk_count : max;
+    for (size_t i = 0; i < n; i++) {
+        struct chunk_disk *d = &s->disks[i];
+        struct chunk_disk_status *o = &out[i];
+        memset(o, 0, sizeof *o);
+        o->directory = d->directory;
+        o->error = d->error;
+        o->open = d->store != NULL;
+        if (!d->store)
+            continue;
+        shard_store_identity(d->store, &o->identity);
+        shard_store_stats(d->store, &o->stats);
+        sys_mutex_lock(&s->lock);
+        o->registered = d->registered;
+        sys_mutex_unlock(&s->lock);
+        struct backfill_progress progress = {0};
+        if (s->backfill)
+            backfill_progress(s->backfill, d, &progress);
+        o->backfill_done = progress.done;
+        o->backfill_total = progress.total;
+        o->backfill_bytes = progress.bytes;
+        o->repaired = progress.repaired;
+    }
+    return n;
+}
+
+size_t chunk_service_backlog(struct chunk_service *s)
+{
+    return s->backfill ? backfill_backlog(s->backfill) : 0;
+}
+
+void chunk_service_wake(struct chunk_service *s)
+{
+    if (s->backfill)
+        backfill_wake(s->backfill);
+}

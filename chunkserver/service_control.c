@@ -1,0 +1,273 @@
+#include <string.h>
+#include "common/proto/message_types.h"
+#include "chunkserver/service_internal.h"
+
+/* What comes over control connections, whose threads must not wait: each disk has a worker with a
+ * bounded queue, so that a hung disk holds up nobody else's deletes and verdicts. */
+
+#define TASK_WAIT (10 * SYS_SECOND)
+
+enum control_kind { CONTROL_DELETE, CONTROL_VERIFY, CONTROL_SUSPECT };
+
+struct control_task {
+    struct control_task *next;
+    enum control_kind kind;
+    struct rpc_request *request; /* kept; NULL for suspicions */
+    uint32_t pool;
+    struct shard_id id; /* verify, suspect */
+};
+
+static int64_t limit(int64_t deadline)
+{
+    int64_t until = sys_now() + TASK_WAIT;
+    return deadline < until ? deadline : until;
+}
+
+static void refuse(struct rpc_request *r, enum err e)
+{
+    rpc_reply(r, e, NULL, NULL, 0, 0);
+}
+
+/* ---- delete ---- */
+
+/* The indexes that the pool can have; all there may be when the map does not know it (yet). */
+static unsigned width_of(struct chunk_service *s, uint32_t pool_id)
+{
+    const struct cluster_map *map = map_cache_ref(s->map);
+    const struct cluster_pool *pool = cluster_map_pool(map, pool_id);
+    unsigned width = pool ? pool_width(pool) : POOL_SLOTS_MAX;
+    map_cache_unref(s->map, map);
+    return width;
+}
+
+enum err control_remove(struct chunk_disk *d, uint32_t pool, const struct chunk_id *chunks,
+                        size_t count, int64_t deadline)
+{
+    unsigned width = width_of(d->service, pool);
+    for (size_t i = 0; i < count; i++)
+        for (unsigned index = 0; index < width; index++) {
+            const struct shard_id id = {.chunk = chunks[i], .index = (uint8_t)index};
+            struct stored_shard shard;
+            enum err e = shard_store_stat(d->store, pool, &id, &shard);
+            if (e == OK)
+                e = shard_store_delete(d->store, pool, &id, deadline);
+            if (e != OK && e != ERR_NOT_FOUND)
+                return e;
+        }
+    return OK;
+}
+
+static void run_delete(struct chunk_disk *d, struct control_task *t)
+{
+    const ShardDelete *body = (const ShardDelete *)rpc_request_body(t->request);
+    int64_t deadline = limit(rpc_request_deadline(t->request));
+    enum err e = OK;
+    for (size_t i = 0; e == OK && i < body->n_chunk_ids; i++) {
+        struct chunk_id chunk;
+        chunk_id_decode(body->chunk_ids[i].data, &chunk);
+        e = control_remove(d, t->pool, &chunk, 1, deadline);
+    }
+    refuse(t->request, e);
+}
+
+/* ---- verify ---- */
+
+static void run_verify(struct chunk_disk *d, struct control_task *t)
+{
+    struct stored_shard shard;
+    int64_t deadline = limit(rpc_request_deadline(t->request));
+    enum err e = shard_store_verify(d->store, t->pool, &t->id, &shard, deadline);
+    if (e != OK) {
+        refuse(t->request, e);
+        return;
+    }
+    ShardVerifyReply reply = SHARD_VERIFY_REPLY__INIT;
+    reply.length = shard.length;
+    reply.chunk_length = shard.chunk_length;
+    reply.nonce = shard.nonce;
+    reply.began = shard.began;
+    rpc_reply(t->request, OK, &reply.base, NULL, 0, 0);
+}
+
+/* ---- suspect: only the disk's own verdict makes an order (hazard 18) ---- */
+
+static void run_suspect(struct chunk_disk *d, struct control_task *t)
+{
+    disk_id disk = chunk_disk_id(d);
+    enum err e = shard_store_verify(d->store, t->pool, &t->id, NULL, sys_now() + TASK_WAIT);
+    bool bad = e == ERR_CORRUPT || e == ERR_IO;
+    if (e == ERR_NOT_FOUND)
+        bad = slot_is_sole_holder(d->service, disk, t->pool, &t->id);
+    if (!bad || disk == 0)
+        return;
+    const struct verdict v = {.disk = disk, .pool = t->pool, .id = t->id};
+    heartbeat_tell(d->service, &v);
+}
+
+/* ---- the worker ---- */
+
+static enum err enqueue(struct chunk_disk *d, const struct control_task *task)
+{
+    struct control_task *t = sys_alloc(sizeof *t);
+    *t = *task;
+    t->next = NULL;
+    sys_mutex_lock(&d->lock);
+    enum err e = d->stopping ? ERR_STOPPING : d->count >= CONTROL_QUEUE_MAX ? ERR_BUSY : OK;
+    if (e == OK) {
+        *d->last = t;
+        d->last = &t->next;
+        d->count++;
+        if (t->request)
+            rpc_request_keep(t->request);
+    }
+    sys_mutex_unlock(&d->lock);
+    if (e == OK)
+        sys_cond_signal(&d->some);
+    else
+        sys_free(t);
+    return e;
+}
+
+static struct control_task *dequeue(struct chunk_disk *d)
+{
+    sys_mutex_lock(&d->lock);
+    while (!d->first && !d->stopping)
+        (void)sys_cond_wait(&d->some, &d->lock, SYS_FOREVER);
+    struct control_task *t = d->first;
+    if (t) {
+        d->first = t->next;
+        if (!d->first)
+            d->last = &d->first;
+        d->count--;
+    }
+    sys_mutex_unlock(&d->lock);
+    return t;
+}
+
+static void run_task(struct chunk_disk *d, struct control_task *t)
+{
+    sys_mutex_lock(&d->lock);
+    bool stopping = d->stopping;
+    sys_mutex_unlock(&d->lock);
+    if (stopping) {
+        if (t->request)
+            refuse(t->request, ERR_STOPPING);
+    } else if (t->kind == CONTROL_DELETE) {
+        run_delete(d, t);
+    } else if (t->kind == CONTROL_VERIFY) {
+        run_verify(d, t);
+    } else {
+        run_suspect(d, t);
+    }
+    sys_free(t);
+}
+
+static void worker_run(void *disk)
+{
+    struct chunk_disk *d = disk;
+    struct control_task *t;
+    while ((t = dequeue(d)))
+        run_task(d, t);
+}
+
+void control_init(struct chunk_disk *d)
+{
+    sys_mutex_init(&d->lock);
+    sys_cond_init(&d->some);
+    d->last = &d->first;
+}
+
+enum err control_start(struct chunk_disk *d)
+{
+    return sys_thread_start(&d->worker, "disk-control", 0, worker_run, d);
+}
+
+void control_stop(struct chunk_disk *d)
+{
+    sys_mutex_lock(&d->lock);
+    d->stopping = true;
+    sys_mutex_unlock(&d->lock);
+    sys_cond_broadcast(&d->some);
+    if (d->worker)
+        sys_thread_join(d->worker);
+    d->worker = NULL;
+}
+
+void control_release(struct chunk_disk *d)
+{
+    sys_cond_release(&d->some);
+    sys_mutex_release(&d->lock);
+}
+
+void control_suspect(struct chunk_disk *d, uint32_t pool, const struct shard_id *id)
+{
+    const struct control_task task = {.kind = CONTROL_SUSPECT, .pool = pool, .id = *id};
+    if (enqueue(d, &task) != OK) {
+        /* The next reader will suspect it again. */
+    }
+}
+
+/* ---- handlers ---- */
+
+static bool shard_of(ProtobufCBinaryData chunk, uint32_t index, struct shard_id *out)
+{
+    if (chunk.len != CHUNK_ID_BYTES || index >= POOL_SLOTS_MAX)
+        return false;
+    chunk_id_decode(chunk.data, &out->chunk);
+    out->index = (uint8_t)index;
+    return true;
+}
+
+/* Hands a request to the disk's worker, or answers why not. */
+static void hand_over(struct chunk_service *s, struct rpc_request *r, disk_id disk,
+                      const struct control_task *task)
+{
+    struct chunk_disk *d = chunk_disk_find(s, disk);
+    enum err e = d ? enqueue(d, task) : ERR_UNAVAILABLE;
+    if (e != OK)
+        refuse(r, e);
+}
+
+static void handle_delete(void *context, struct rpc_request *r)
+{
+    const ShardDelete *body = (const ShardDelete *)rpc_request_body(r);
+    bool right = body->n_chunk_ids <= SHARD_REMOVE_MAX;
+    for (size_t i = 0; right && i < body->n_chunk_ids; i++)
+        right = body->chunk_ids[i].len == CHUNK_ID_BYTES;
+    const struct control_task task = {.kind = CONTROL_DELETE, .request = r, .pool = body->pool};
+    if (right)
+        hand_over(context, r, body->disk, &task);
+    else
+        refuse(r, ERR_INVALID);
+}
+
+static void handle_verify(void *context, struct rpc_request *r)
+{
+    const ShardVerify *body = (const ShardVerify *)rpc_request_body(r);
+    struct control_task task = {.kind = CONTROL_VERIFY, .request = r, .pool = body->pool};
+    if (shard_of(body->chunk_id, body->index, &task.id))
+        hand_over(context, r, body->disk, &task);
+    else
+        refuse(r, ERR_INVALID);
+}
+
+static void handle_suspect(void *context, struct rpc_request *r)
+{
+    const ShardSuspect *body = (const ShardSuspect *)rpc_request_body(r);
+    struct chunk_disk *d = chunk_disk_find(context, body->disk);
+    struct shard_id id;
+    if (d && shard_of(body->chunk_id, body->index, &id))
+        control_suspect(d, body->pool, &id);
+    refuse(r, OK); /* one-way: frees it */
+}
+
+size_t control_routes(struct chunk_service *s, struct rpc_route *out)
+{
+    const struct rpc_route routes[] = {
+        {MSG_SHARD_DELETE, &shard_delete__descriptor, handle_delete, s},
+        {MSG_SHARD_VERIFY, &shard_verify__descriptor, handle_verify, s},
+        {MSG_SHARD_SUSPECT, &shard_suspect__descriptor, handle_suspect, s},
+    };
+    memcpy(out, routes, sizeof routes);
+    return sizeof routes / sizeof *routes;
+}

@@ -1,0 +1,196 @@
+/* Shared by the files of the chunkserver's service:
+ *
+ *   service.c           the disks of a process: open, serve, stop
+ *   service_bulk.c      shards over bulk connections: written, read
+ *   service_control.c   deletes, verdicts, suspicions: a worker per disk
+ *   service_local.c     the same as function calls
+ *   pending.c           one job or commit that somebody waits for; memory for reads
+ *   slot_check.c        is the sender's placement the one we know?
+ *   heartbeat.c         registration, heartbeats, the map's refresher, verdicts to metadata
+ *   backfill.c, backfill_plan.c, backfill_run.c   what the map says is to be filled or repaired
+ *
+ * Locks: the service's guards its disks' small fields and the verdicts; the backfill's its tasks and
+ * the disks' progress counters. Neither is held while the other is taken. */
+#pragma once
+#include "common/base/arena.h"
+#include "common/client/map_cache.h"
+#include "common/client/metadata_client.h"
+#include "common/proto/command.pb-c.h"
+#include "common/proto/service.pb-c.h"
+#include "common/sys/log.h"
+#include "common/sys/sys.h"
+#include "chunkserver/service.h"
+
+enum {
+    READ_BYTES_MAX = 256 * 1024, /* of one MSG_SHARD_READ */
+    READ_PIECES_MAX = READ_BYTES_MAX / SHARD_BLOCK + 1,
+    CONTROL_QUEUE_MAX = 1024, /* tasks of one disk */
+    VERDICTS_MAX = 1024,
+    RECENT_MAX = 64,
+    ADDRESS_MAX = 127,
+};
+
+/* ---- disks ---- */
+
+struct control_task;
+
+struct chunk_disk {
+    struct chunk_service *service;
+    char *directory;
+    struct shard_store *store; /* NULL: it could not be used */
+    struct uuid uuid;
+    enum err error;
+
+    /* Under the service's lock. */
+    disk_id id; /* 0: not served */
+    bool registered, audit;
+    int64_t complained_at; /* of a registration that was refused */
+
+    /* The worker's queue. */
+    struct sys_mutex lock;
+    struct sys_cond some;
+    struct control_task *first, **last;
+    size_t count;
+    bool stopping;
+    struct sys_thread *worker;
+
+    /* Under the backfill's lock; done and total of one burst of backfill. */
+    uint64_t backfill_done, backfill_total, backfill_bytes, repaired;
+    uint32_t fills_waiting, fills_running;
+};
+
+/* A shard that this process's own disk has found bad. */
+struct verdict {
+    disk_id disk;
+    uint32_t pool;
+    struct shard_id id;
+};
+
+/* Memory for reads, in two sizes. */
+struct read_buffer {
+    uint8_t *data;
+    size_t capacity;
+    struct read_buffer *next;
+};
+enum { READ_CLASSES = 2 };
+struct read_memory {
+    struct sys_mutex lock;
+    struct sys_cond back;
+    struct read_buffer *free[READ_CLASSES];
+    uint64_t made_bytes, budget_bytes;
+};
+
+struct backfill;
+
+struct chunk_service {
+    struct uuid cluster, node;
+    char *zone, *rack, *host;
+    struct map_cache *map;
+    struct timeouts timeouts;
+    unsigned backfill_parallel;
+    uint64_t backfill_bytes_per_s;
+    struct chunk_disk *disks;
+    size_t disk_count;
+    struct read_memory reads;
+
+    /* From start to stop. */
+    char address[ADDRESS_MAX + 1];
+    struct metadata_client *metadata;
+    struct sys_thread *heartbeat, *refresher;
+    struct backfill *backfill;
+
+    struct sys_mutex lock;
+    struct sys_cond changed; /* stopping, or a verdict */
+    bool started, stopping;
+    struct verdict verdicts[VERDICTS_MAX];
+    size_t verdict_count;
+    struct {
+        struct verdict verdict;
+        int64_t until;
+    } recent[RECENT_MAX]; /* told a moment ago */
+    size_t recent_at;
+};
+
+/* The disk with this id when it is served here, else NULL. */
+struct chunk_disk *chunk_disk_find(struct chunk_service *s, disk_id id);
+disk_id chunk_disk_id(struct chunk_disk *d);
+
+/* ---- pending.c ---- */
+
+/* What an I/O thread will finish and somebody may stop waiting for. The last one out frees it. */
+struct pending {
+    struct sys_mutex lock;
+    struct sys_cond cond;
+    int users;
+    bool over;
+    enum err result;
+    struct chunk_service *service;
+    struct read_buffer *buffer;
+    struct shard_job job;
+    uint32_t crcs[READ_PIECES_MAX];
+};
+struct pending *pending_new(struct chunk_service *s); /* of one user */
+void pending_unref(struct pending *p);
+/* For shard_writer_commit's done: takes a reference before. */
+void pending_done(void *arg, enum err result);
+/* Prepares p->job for a read: takes memory for it, waiting a little. ERR_BUSY. */
+enum err pending_read(struct pending *p, uint32_t pool, const struct shard_id *id, uint32_t offset,
+                      uint32_t length, int64_t deadline) MUST_USE;
+enum err pending_submit(struct pending *p, struct shard_store *store) MUST_USE;
+enum err pending_wait(struct pending *p, int64_t deadline) MUST_USE;
+
+void read_memory_init(struct read_memory *m, uint64_t budget_bytes);
+void read_memory_release(struct read_memory *m);
+
+/* ---- slot_check.c ---- */
+
+struct slot_claim {
+    disk_id disk; /* that is asked */
+    uint32_t pool;
+    const struct shard_id *id;
+    uint64_t since_epoch; /* as the sender knows it; 0: does not matter */
+};
+/* ERR_STALE_PLACEMENT when the slot has a newer holder than the sender knows, with the PG's line in
+ * *news (arena). A sender that knows more than we do makes us refresh, and is never refused.
+ * context NULL: do not refresh. */
+enum err slot_check(struct chunk_service *s, const struct slot_claim *claim,
+                    const struct request_context *context, struct arena *arena,
+                    PlacementNews **news) MUST_USE;
+/* Whether by the map this disk ought to hold the shard: the slot's only holder. */
+bool slot_is_sole_holder(struct chunk_service *s, disk_id disk, uint32_t pool,
+                         const struct shard_id *id);
+
+/* ---- service_bulk.c, service_control.c ---- */
+
+size_t bulk_routes(struct chunk_service *s, struct rpc_route *out);
+size_t control_routes(struct chunk_service *s, struct rpc_route *out);
+void control_init(struct chunk_disk *d);
+enum err control_start(struct chunk_disk *d) MUST_USE;
+void control_stop(struct chunk_disk *d); /* joins the worker; what is queued is answered */
+void control_release(struct chunk_disk *d);
+/* Somebody suspects a shard of this disk: its worker verifies it. Lost at the bound. */
+void control_suspect(struct chunk_disk *d, uint32_t pool, const struct shard_id *id);
+/* Deletes whatever shards of the chunks the disk holds. Waits for the disk. */
+enum err control_remove(struct chunk_disk *d, uint32_t pool, const struct chunk_id *chunks,
+                        size_t count, int64_t deadline) MUST_USE;
+
+/* ---- heartbeat.c ---- */
+
+void heartbeat_run(void *service); /* threads */
+void refresher_run(void *service);
+/* A verdict for metadata, sent soon; told once in a while only. */
+void heartbeat_tell(struct chunk_service *s, const struct verdict *v);
+/* Waits until the time has come; false when the service stops. */
+bool service_wait(struct chunk_service *s, int64_t until);
+
+/* ---- backfill.c ---- */
+
+enum err backfill_start(struct chunk_service *s, const struct chunk_io *io,
+                        struct backfill **out) MUST_USE;
+void backfill_stop(struct backfill *b); /* joins, frees; NULL is allowed */
+void backfill_wake(struct backfill *b);
+size_t backfill_backlog(struct backfill *b);
+struct backfill_progress {
+    uint64_t done, total, bytes, repaired;
+};
+void backfill_progress(struct backfill *b, struct chunk_disk *d, struct backfill_progress *out);
