@@ -80,10 +80,16 @@ static void handle_command(void *service, struct rpc_request *request)
         rpc_reply(request, ERR_TOO_BIG, NULL, NULL, 0, 0);
         return;
     }
+    /* A command of a later version would stop every member: it never enters the log. */
+    enum err e = state_check_command(raw, n);
+    if (e != OK) {
+        rpc_reply(request, e, NULL, NULL, 0, 0);
+        return;
+    }
     uint8_t *bytes = sys_alloc(n + 16);
     n = stamped_command(raw, n, stamp(s), bytes);
     rpc_request_keep(request);
-    enum err e = driver_propose_start(s->driver, bytes, n, command_done, request);
+    e = driver_propose_start(s->driver, bytes, n, command_done, request);
     sys_free(bytes);
     if (e != OK)
         rpc_reply(request, e, NULL, NULL, 0, 0);
