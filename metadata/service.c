@@ -242,6 +242,14 @@ static void describe_members(struct metadata_service *s, struct arena *arena, Me
     out->time = state_time(s->state);
 }
 
+static bool stopping(struct metadata_service *s)
+{
+    sys_mutex_lock(&s->queue_lock);
+    bool yes = s->stopping;
+    sys_mutex_unlock(&s->queue_lock);
+    return yes;
+}
+
 /* Learner first, voter as soon as it has caught up. */
 static enum err join(struct metadata_service *s, const Join *body, int64_t deadline)
 {
@@ -252,7 +260,7 @@ static enum err join(struct metadata_service *s, const Join *body, int64_t deadl
         return e;
     for (;;) {
         e = driver_change(s->driver, RAFT_PROMOTE, body->id, NULL, deadline);
-        if (e != ERR_BUSY || sys_now() >= deadline)
+        if (e != ERR_BUSY || sys_now() >= deadline || stopping(s))
             return e == ERR_EXISTS ? OK : e;
         sys_sleep_until(sys_now() + 50 * SYS_MS);
     }
@@ -565,10 +573,12 @@ void metadata_service_stop(struct metadata_service *s)
     s->stopping = true;
     sys_mutex_unlock(&s->queue_lock);
     sys_cond_broadcast(&s->queue_some);
-    if (s->driver)
-        driver_stop(s->driver); /* ends every proposal and barrier that still waits */
+    /* The workers use the driver, so they end first; what its end lets go of is then answered by
+     * queue_job, since nobody is left to do it. */
     for (unsigned i = 0; i < s->worker_count; i++)
         sys_thread_join(s->workers[i]);
+    if (s->driver)
+        driver_stop(s->driver);
     assert(!s->queue_first);
     sys_free(s->workers);
     duties_free(s->duties);

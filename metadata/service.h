@@ -34,6 +34,7 @@ enum err metadata_service_peek(const char *directory, struct uuid *cluster,
 
 struct metadata_service_config {
     const char *directory;
+    const char *address;   /* where other members reach it; "" when all are in this process */
     struct rpc_node *node; /* for messages to other members */
     struct timeouts timeouts;
     uint64_t segment_bytes; /* of the log; 0: its default */

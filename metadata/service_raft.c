@@ -5,13 +5,19 @@
 /* Messages between members. Sending never blocks the driver: a message that cannot be queued at
  * once is dropped, and Raft repeats what matters. */
 
-/* Locked. The way to a member, found by the address that the configuration gives. */
+/* Locked. */
+static struct raft_peer *known_peer(struct metadata_service *s, raft_id id)
+{
+    for (size_t i = 0; i < s->peer_count; i++)
+        if (s->peers[i].id == id)
+            return &s->peers[i];
+    return NULL;
+}
+
+/* Locked. The way to a member at this address. */
 static struct raft_peer *peer_of(struct metadata_service *s, raft_id id, const char *address)
 {
-    struct raft_peer *p = NULL;
-    for (size_t i = 0; i < s->peer_count && !p; i++)
-        if (s->peers[i].id == id)
-            p = &s->peers[i];
+    struct raft_peer *p = known_peer(s, id);
     if (p && (p->linked || strcmp(p->address, address) == 0))
         return p;
     if (!p) {
@@ -39,10 +45,19 @@ void service_raft_configure(struct metadata_service *s, const struct raft_config
     sys_mutex_unlock(&s->lock);
 }
 
-static void deliver(struct metadata_service *to, const void *bytes, size_t n)
+/* address: the sender's, NULL within one process. */
+static void deliver(struct metadata_service *to, const void *bytes, size_t n, const char *address)
 {
     struct raft_message m;
-    if (raft_codec_decode(bytes, n, &m) == OK && driver_receive(to->driver, &m) != OK)
+    if (raft_codec_decode(bytes, n, &m) != OK)
+        return;
+    if (address && address[0] && strlen(address) <= RAFT_ADDRESS_MAX) {
+        sys_mutex_lock(&to->lock);
+        if (!raft_configuration_find(&to->configuration, m.from))
+            (void)peer_of(to, m.from, address);
+        sys_mutex_unlock(&to->lock);
+    }
+    if (driver_receive(to->driver, &m) != OK)
         return; /* dropped: the inbox is full */
 }
 
@@ -51,7 +66,7 @@ void service_raft_send(void *service, const struct raft_message *m)
     struct metadata_service *s = service;
     sys_mutex_lock(&s->lock);
     const struct raft_member *member = raft_configuration_find(&s->configuration, m->to);
-    struct raft_peer *p = member ? peer_of(s, m->to, member->address) : NULL;
+    struct raft_peer *p = member ? peer_of(s, m->to, member->address) : known_peer(s, m->to);
     struct metadata_service *linked = p ? p->linked : NULL;
     struct rpc_peer *peer = p ? p->peer : NULL;
     sys_mutex_unlock(&s->lock);
@@ -61,10 +76,11 @@ void service_raft_send(void *service, const struct raft_message *m)
     uint8_t *bytes = sys_alloc(n);
     raft_codec_encode(m, bytes);
     if (linked) {
-        deliver(linked, bytes, n);
+        deliver(linked, bytes, n, NULL);
     } else {
         RaftBytes body = RAFT_BYTES__INIT;
         body.message = (ProtobufCBinaryData){.len = n, .data = bytes};
+        body.address = (char *)(uintptr_t)s->config.address;
         if (rpc_control_notify(peer, MSG_RAFT, &body.base) != OK) {
             /* Not connected, or its queue is full: lost, as messages may be. */
         }
@@ -76,7 +92,7 @@ void service_raft_handle(void *service, struct rpc_request *request)
 {
     const RaftBytes *body = (const RaftBytes *)rpc_request_body(request);
     if (body)
-        deliver(service, body->message.data, body->message.len);
+        deliver(service, body->message.data, body->message.len, body->address);
     rpc_reply(request, OK, NULL, NULL, 0, 0);
 }
 

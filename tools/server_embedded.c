@@ -143,7 +143,11 @@ static enum err start_members(struct server *s, const struct places *places)
 {
     for (size_t i = 0; i < places->count; i++) {
         const struct metadata_service_config config = {
-            .directory = places->paths[i], .node = s->rpc, .timeouts = s->timeouts};
+            .directory = places->paths[i],
+            .address = "",
+            .node = s->rpc,
+            .timeouts = s->timeouts,
+        };
         enum err e = metadata_service_start(&config, &s->members[i]);
         if (e != OK)
             return server_problem(s, e, "the metadata member in %s does not start: %s",

@@ -121,7 +121,11 @@ static enum err start_metadata(struct server *s)
 {
     struct rpc_route routes[ROUTES_MAX];
     const struct metadata_service_config config = {
-        .directory = s->config->metadata_dir, .node = s->rpc, .timeouts = s->timeouts};
+        .directory = s->config->metadata_dir,
+        .address = s->config->metadata_listen,
+        .node = s->rpc,
+        .timeouts = s->timeouts,
+    };
     enum err e = metadata_service_start(&config, &s->members[0]);
     if (e != OK)
         return server_problem(s, e, "the metadata member in %s does not start: %s",
