@@ -118,7 +118,7 @@ static enum err open_disks(struct chunk_service *s, const struct chunk_service_c
         struct chunk_disk *d = &s->disks[s->disk_count++];
         d->service = s;
         d->directory = copy_text(config->directories[i]);
-        control_init(d);
+        disk_control_init(d);
         enum err e = open_disk(s, d, &config->store);
         if (e == OK)
             e = control_start(d);
@@ -161,10 +161,10 @@ void chunk_service_free(struct chunk_service *s)
         return;
     for (size_t i = 0; i < s->disk_count; i++) {
         struct chunk_disk *d = &s->disks[i];
-        control_stop(d);
+        disk_control_stop(d);
         if (d->store)
             shard_store_close(d->store);
-        control_release(d);
+        disk_control_release(d);
         sys_free(d->directory);
     }
     read_memory_release(&s->reads);

@@ -170,7 +170,7 @@ static void worker_run(void *disk)
         run_task(d, t);
 }
 
-void control_init(struct chunk_disk *d)
+void disk_control_init(struct chunk_disk *d)
 {
     sys_mutex_init(&d->lock);
     sys_cond_init(&d->some);
@@ -182,7 +182,7 @@ enum err control_start(struct chunk_disk *d)
     return sys_thread_start(&d->worker, "disk-control", 0, worker_run, d);
 }
 
-void control_stop(struct chunk_disk *d)
+void disk_control_stop(struct chunk_disk *d)
 {
     sys_mutex_lock(&d->lock);
     d->stopping = true;
@@ -193,7 +193,7 @@ void control_stop(struct chunk_disk *d)
     d->worker = NULL;
 }
 
-void control_release(struct chunk_disk *d)
+void disk_control_release(struct chunk_disk *d)
 {
     sys_cond_release(&d->some);
     sys_mutex_release(&d->lock);

@@ -164,10 +164,10 @@ bool slot_is_sole_holder(struct chunk_service *s, disk_id disk, uint32_t pool,
 
 size_t bulk_routes(struct chunk_service *s, struct rpc_route *out);
 size_t control_routes(struct chunk_service *s, struct rpc_route *out);
-void control_init(struct chunk_disk *d);
+void disk_control_init(struct chunk_disk *d);
 enum err control_start(struct chunk_disk *d) MUST_USE;
-void control_stop(struct chunk_disk *d); /* joins the worker; what is queued is answered */
-void control_release(struct chunk_disk *d);
+void disk_control_stop(struct chunk_disk *d); /* joins the worker; what is queued is answered */
+void disk_control_release(struct chunk_disk *d);
 /* Somebody suspects a shard of this disk: its worker verifies it. Lost at the bound. */
 void control_suspect(struct chunk_disk *d, uint32_t pool, const struct shard_id *id);
 /* Deletes whatever shards of the chunks the disk holds. Waits for the disk. */

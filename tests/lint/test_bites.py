@@ -43,6 +43,10 @@ PLANTS = [
     ("upward call without include", "symbols", "calls serve of gateway",
      {"placement/weigh.c": '#include "placement/weigh.h"\n\nint serve(void);\n\n'
                            "int weigh(int a)\n{\n    return a + serve();\n}\n"}),
+    ("a name defined twice", "symbols", "defines sum, as common/base/sum.c does",
+     {"gateway/serve.c": '#include "gateway/serve.h"\n\nint sum(int a, int b);\n\n'
+                         "int serve(void)\n{\n    return sum(1, 2);\n}\n\n"
+                         "int sum(int a, int b)\n{\n    return a - b;\n}\n"}),
     ("static counter", "globals", "holds mutable state (count",
      {"placement/weigh.c": '#include "placement/weigh.h"\n\nint weigh(int a)\n{\n'
                            "    static int count;\n    return a + ++count;\n}\n"}),

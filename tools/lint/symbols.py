@@ -46,6 +46,18 @@ def folders_of(layer):
     return names
 
 
+def check_twins(tree, objects, symbols):
+    """No name is defined twice, but for the floors' two halves: archives hide it until the link."""
+    owners = {}
+    for path, kind, symbol in symbols:
+        name = objects[path]
+        half = os.path.dirname(name)
+        if kind in "UwV" or half in ("common/sys/sim", "common/kv/memory"):
+            continue
+        if owners.setdefault(symbol, name) != name:
+            tree.fail(name, f"defines {symbol}, as {owners[symbol]} does")
+
+
 def check(tree):
     lists = read_lists()
     objects = dict(tree.objects())
@@ -54,6 +66,7 @@ def check(tree):
     for path, kind, symbol in symbols:
         if kind not in "UwV":
             home.setdefault(symbol, set()).add(layer_of(objects[path]))
+    check_twins(tree, objects, symbols)
     for path, kind, symbol in symbols:
         name = objects[path]
         layer = layer_of(name)
