@@ -6,7 +6,6 @@
  * epochs: from these rows a reader that is a little behind gets its delta. */
 #include <assert.h>
 #include "common/base/cursor.h"
-#include "common/client/map_cache.h"
 #include "metadata/state/state_internal.h"
 
 void key_map(struct key *k, enum map_kind kind, uint32_t a, uint32_t b)
@@ -49,15 +48,70 @@ bool map_get_pool(struct apply *a, uint32_t id, PoolInfo **pool)
     return txn_get_message(a->txn, &key, &pool_info__descriptor, pool);
 }
 
-/* Takes records into the struct the way every reader of the map does. */
-static enum err mirror(struct state *s, DiskInfo *disk, PoolInfo *pool)
+/* ---- rows into the struct; what is in them was checked when it came in ---- */
+
+static bool take_text(char *out, size_t room, const char *text)
 {
-    MapInfo delta = MAP_INFO__INIT;
-    delta.n_disks = disk != NULL;
-    delta.disks = &disk;
-    delta.n_pools = pool != NULL;
-    delta.pools = &pool;
-    return map_apply_delta(s->map, &delta);
+    size_t n = strlen(text);
+    if (n >= room)
+        return false;
+    memcpy(out, text, n + 1);
+    return true;
+}
+
+static enum err mirror_disk(struct cluster_map *map, const DiskInfo *in)
+{
+    struct cluster_disk disk = {.id = in->id,
+                                .weight = in->weight,
+                                .admin = (enum disk_admin)in->admin_state,
+                                .up = in->up,
+                                .suspect = in->suspect,
+                                .incarnation = in->incarnation};
+    if (in->removed) {
+        enum err e = cluster_map_remove_disk(map, in->id);
+        return e == ERR_NOT_FOUND ? OK : e;
+    }
+    if (in->uuid.len != UUID_BYTES || !take_text(disk.zone, sizeof disk.zone, in->zone) ||
+        !take_text(disk.rack, sizeof disk.rack, in->rack) ||
+        !take_text(disk.host, sizeof disk.host, in->host) ||
+        !take_text(disk.address, sizeof disk.address, in->address))
+        return ERR_CORRUPT;
+    memcpy(disk.uuid.bytes, in->uuid.data, UUID_BYTES);
+    return cluster_map_put_disk(map, &disk);
+}
+
+/* A pool without its table is not in the struct: nothing can be placed in it. */
+static enum err mirror_pool(struct cluster_map *map, const PoolInfo *in)
+{
+    struct cluster_pool pool = {.id = in->id,
+                                .k = (uint8_t)in->k,
+                                .m = (uint8_t)in->m,
+                                .pg_bits = (uint8_t)in->pg_bits,
+                                .cell_bytes = in->cell,
+                                .domain = (enum failure_domain)in->failure_domain};
+    if (!in->assigned)
+        return OK;
+    if (!take_text(pool.name, sizeof pool.name, in->name))
+        return ERR_CORRUPT;
+    return cluster_map_put_pool(map, &pool);
+}
+
+static enum err mirror_pg(struct cluster_map *map, const PgInfo *in)
+{
+    const struct cluster_pool *pool = cluster_map_pool(map, in->pool);
+    if (pool == NULL || in->pg >= pool_pg_count(pool) || in->n_slots != pool_width(pool))
+        return ERR_CORRUPT;
+    for (unsigned i = 0; i < in->n_slots; i++) {
+        struct pg_slot *slot = pool_slot(pool, in->pg, i);
+        if (in->slots[i]->n_holders > SLOT_HOLDERS_MAX)
+            return ERR_CORRUPT;
+        *slot = (struct pg_slot){.count = (uint8_t)in->slots[i]->n_holders};
+        for (unsigned h = 0; h < slot->count; h++)
+            slot->holders[h] =
+                (struct slot_holder){.disk = in->slots[i]->holders[h]->disk,
+                                     .since_epoch = in->slots[i]->holders[h]->since_epoch};
+    }
+    return OK;
 }
 
 void map_put_disk(struct apply *a, DiskInfo *disk)
@@ -66,7 +120,7 @@ void map_put_disk(struct apply *a, DiskInfo *disk)
     disk->changed = map_next_epoch(a);
     key_map(&key, MAP_DISK, disk->id, 0);
     txn_put_message(a->txn, &key, &disk->base);
-    enum err e = mirror(a->state, disk, NULL);
+    enum err e = mirror_disk(a->state->map, disk);
     assert(e == OK); /* its values were checked */
     changed(a, MAP_DISK, disk->id, 0);
 }
@@ -77,7 +131,7 @@ void map_put_pool(struct apply *a, PoolInfo *pool)
     pool->changed = map_next_epoch(a);
     key_map(&key, MAP_POOL, pool->id, 0);
     txn_put_message(a->txn, &key, &pool->base);
-    enum err e = mirror(a->state, NULL, pool);
+    enum err e = mirror_pool(a->state->map, pool);
     assert(e == OK);
     changed(a, MAP_POOL, pool->id, 0);
 }
@@ -149,15 +203,15 @@ static enum err load_row(struct state *s, struct txn *txn, enum map_kind kind,
     case MAP_DISK:
         if (!txn_unpack(txn, &disk_info__descriptor, value, &disk))
             return txn->error;
-        return mirror(s, disk, NULL);
+        return mirror_disk(s->map, disk);
     case MAP_POOL:
         if (!txn_unpack(txn, &pool_info__descriptor, value, &pool))
             return txn->error;
-        return mirror(s, NULL, pool);
+        return mirror_pool(s->map, pool);
     case MAP_PG:
         if (!txn_unpack(txn, &pg_info__descriptor, value, &pg))
             return txn->error;
-        return map_apply_pg(s->map, pg);
+        return mirror_pg(s->map, pg);
     }
     return ERR_CORRUPT;
 }
@@ -179,7 +233,7 @@ enum err map_load(struct state *s)
         while (e == OK && txn_scan_next(&scan, &key, &value))
             e = load_row(s, &txn, kinds[i], value);
         txn_scan_end(&scan);
-        e = e == OK ? txn.error : e == ERR_FORMAT || e == ERR_INVALID ? ERR_CORRUPT : e;
+        e = e == OK ? txn.error : e == ERR_INVALID ? ERR_CORRUPT : e;
         txn_release(&txn);
         arena_release(&arena);
     }

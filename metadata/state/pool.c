@@ -1,7 +1,6 @@
 /* Pools and their PG tables: the first table, pushes of new holders, and the ends of moves
  * (hazards 2, 17, 20). Pushes and ends are compare-and-set on the since_epoch of the slot's newest
  * holder: what was planned on an older map falls away by itself. */
-#include "common/client/map_cache.h"
 #include "metadata/state/state_internal.h"
 
 static bool name_taken(struct apply *a, const char *name, uint32_t *last, size_t *count)
