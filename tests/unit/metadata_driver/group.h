@@ -294,7 +294,7 @@ static inline void group_client_run(void *arg)
 static inline void group_add_others(struct group_node *node)
 {
     for (int i = 1; i < GROUP_MEMBERS; i++) {
-        char address[16];
+        char address[32];
         snprintf(address, sizeof address, "member-%d", i);
         enum err e = ERR_BUSY;
         for (int k = 0; k < 100 && e != OK && e != ERR_EXISTS; k++) {

@@ -1,0 +1,197 @@
+/* Groups of three and five under random loss, reordering, repetition, cuts, crashes, slow disks and
+ * membership changes. Every step is checked by cluster.h; in the end, with all healed, they must
+ * agree and go on. */
+#include <stdlib.h>
+#include "tests/unit/raft/cluster.h"
+
+static uint64_t next_random(uint64_t *x)
+{
+    *x ^= *x << 13;
+    *x ^= *x >> 7;
+    *x ^= *x << 17;
+    return *x;
+}
+
+struct dice {
+    uint64_t x;
+};
+static uint64_t roll(struct dice *d, uint64_t n)
+{
+    return next_random(&d->x) % n;
+}
+
+static struct cluster_node *any_alive(struct cluster *c, struct dice *d)
+{
+    for (int k = 0; k < 8; k++) {
+        struct cluster_node *n = &c->nodes[1 + roll(d, CLUSTER_MAX)];
+        if (n->alive)
+            return n;
+    }
+    return NULL;
+}
+
+static void change(struct cluster *c, struct dice *d, struct cluster_node *leader)
+{
+    raft_id member = 1 + roll(d, CLUSTER_MAX);
+    if (!c->nodes[member].exists)
+        return;
+    struct raft_event event = {.type = RAFT_CHANGE,
+                               .change = roll(d, 2) ? RAFT_ADD_LEARNER : RAFT_PROMOTE,
+                               .member = member,
+                               .address = "x"};
+    if (cluster_step(c, leader, &event))
+        return; /* not now, or not a learner */
+}
+
+static void network(struct cluster *c, struct dice *d)
+{
+    if (c->network_count == 0)
+        return;
+    /* Mostly in order, at times from anywhere. */
+    size_t i = roll(d, 4) ? roll(d, c->network_count < 4 ? c->network_count : 4)
+                          : roll(d, c->network_count);
+    if (roll(d, 20) == 0) {
+        struct raft_message again = c->network[i];
+        cluster_network_add(c, &again);
+    }
+    cluster_deliver(c, i, roll(d, 25) == 0);
+}
+
+static void disaster(struct cluster *c, struct dice *d, struct cluster_node *n)
+{
+    switch (roll(d, 9)) {
+    case 0:
+    case 6:
+        cluster_crash(n);
+        break;
+    case 7: /* and back at once, before anybody noticed, but with what was not durable gone */
+        cluster_crash(n);
+        cluster_start_node(c, n);
+        break;
+    case 1:
+        for (size_t i = 1; i <= CLUSTER_MAX; i++)
+            c->cut[n->id][i] = roll(d, 2);
+        break;
+    case 2:
+        for (size_t i = 1; i <= CLUSTER_MAX; i++)
+            c->cut[n->id][i] = c->cut[i][n->id] = true;
+        break;
+    case 3:
+        memset(c->cut, 0, sizeof c->cut);
+        break;
+    default:
+        for (size_t i = 1; i <= CLUSTER_MAX; i++)
+            if (c->nodes[i].exists && !c->nodes[i].alive)
+                cluster_start_node(c, &c->nodes[i]);
+    }
+}
+
+static void one_step(struct cluster *c, struct dice *d, uint64_t step)
+{
+    struct cluster_node *n = any_alive(c, d);
+    uint64_t what = roll(d, 100);
+    if (!n) {
+        disaster(c, d, &c->nodes[1]);
+    } else if (what < 55) {
+        network(c, d);
+    } else if (what < 68) {
+        /* Clocks run apart: at times one runs off. */
+        for (uint64_t k = roll(d, 40) ? 1 : 1 + roll(d, 25); k > 0 && !c->failed; k--)
+            cluster_do(c, n, (struct raft_event){.type = RAFT_TICK});
+    } else if (what < 85) {
+        cluster_persist_one(c, n);
+        if (roll(d, 2))
+            cluster_apply_all(c, n);
+    } else if (what < 99) {
+        struct cluster_node *leader = roll(d, 4) ? cluster_leader(c) : n;
+        char text[64];
+        snprintf(text, sizeof text, "command %llu", (unsigned long long)step);
+        if (leader && what < 93 && cluster_propose(c, leader, text) == ERR_TOO_BIG)
+            cluster_check(c, false, "too big");
+        if (leader && what >= 93 && what < 97 && cluster_read(c, leader) == ERR_INVALID)
+            cluster_check(c, false, "a read is invalid");
+        if (leader && what >= 97)
+            change(c, d, leader);
+    } else if (roll(d, 2) == 0) {
+        disaster(c, d, n);
+    }
+}
+
+/* All healed: a leader is found, one more command is committed, all members have the same. */
+static void recover(struct cluster *c, struct dice *d)
+{
+    memset(c->cut, 0, sizeof c->cut);
+    c->slow_disks = c->slow_apply = false;
+    for (size_t i = 1; i <= CLUSTER_MAX; i++) {
+        if (c->nodes[i].exists && !c->nodes[i].alive)
+            cluster_start_node(c, &c->nodes[i]);
+        if (c->nodes[i].alive)
+            cluster_settle_disk(c, &c->nodes[i]);
+    }
+    uint64_t before = c->highest_applied;
+    bool proposed = false;
+    for (int round = 0; round < 400 && !c->failed; round++) {
+        for (size_t i = 1; i <= CLUSTER_MAX; i++)
+            if (c->nodes[i].alive)
+                cluster_do(c, &c->nodes[i], (struct raft_event){.type = RAFT_TICK});
+        for (int k = 0; k < 2000 && c->network_count; k++)
+            cluster_deliver(c, 0, false);
+        struct cluster_node *leader = cluster_leader(c);
+        if (round > 100 && !proposed && leader)
+            proposed = cluster_propose(c, leader, "the last") == OK;
+    }
+    (void)d;
+    cluster_check(c, proposed && c->highest_applied > before, "nothing is committed after healing");
+    struct cluster_node *leader = cluster_leader(c);
+    if (!leader)
+        return;
+    struct raft_status s;
+    raft_status(leader->raft, &s);
+    for (size_t i = 0; i < s.configuration.count; i++)
+        cluster_check(c, c->nodes[s.configuration.members[i].id].applied == c->highest_applied,
+                      "a member did not catch up");
+}
+
+static uint64_t run_seed(uint64_t seed, bool *failed)
+{
+    struct dice d = {.x = seed * UINT64_C(0x9e3779b97f4a7c15) + 1};
+    for (int i = 0; i < 8; i++)
+        roll(&d, 2);
+    struct cluster *c = cluster_new(seed);
+    size_t voters = roll(&d, 4) == 0 ? 1 : roll(&d, 2) ? 3 : 5, members = voters + roll(&d, 3);
+    c->slow_disks = roll(&d, 4) != 0;
+    c->slow_apply = c->slow_disks;
+    c->cache_bytes = roll(&d, 2) ? 0 : 200;
+    for (raft_id i = 1; i <= members; i++)
+        cluster_start_node(c, cluster_add(c, i, i <= voters ? voters : 0));
+    for (uint64_t step = 0; step < 6000 && !c->failed; step++) {
+        one_step(c, &d, step);
+        if (step % 64 == 0)
+            cluster_check_matching(c);
+    }
+    if (!c->failed)
+        recover(c, &d);
+    cluster_check_matching(c);
+    uint64_t applied = c->highest_applied + c->reads_done;
+    *failed = c->failed;
+    cluster_free(c);
+    return applied;
+}
+
+static void safety(void)
+{
+    uint64_t seeds = getenv("SEEDS") ? strtoull(getenv("SEEDS"), NULL, 10) : 200, first = 0;
+    uint64_t done = 0, failures = 0;
+    if (getenv("FIRST"))
+        first = strtoull(getenv("FIRST"), NULL, 10);
+    for (uint64_t seed = first; seed < first + seeds && failures < 5; seed++) {
+        bool failed;
+        done += run_seed((suite_seed() << 20) + seed, &failed);
+        failures += failed;
+    }
+    suite_check(done > seeds * 50, __FILE__, __LINE__, "only %llu applied or read",
+                (unsigned long long)done);
+}
+
+static const struct test tests[] = {{"safety", safety}, {0}};
+SUITE("raft random", tests)
