@@ -1,0 +1,678 @@
+/* A cluster in the simulated world, as far as chunks need one: metadata on host 2, chunkservers with
+ * two disks each on hosts 101.., and the test itself as the client. Whole objects are written with
+ * chunk_writer and PutObject, read with GetObject and chunk_reader; their bytes follow from their
+ * number. */
+#pragma once
+#include <stdio.h>
+#include <string.h>
+#include "chunkserver/service.h"
+#include "common/client/map_cache.h"
+#include "common/client/metadata_client.h"
+#include "common/proto/message_types.h"
+#include "common/rpc/rpc_peer.h"
+#include "common/sys/log.h"
+#include "common/sys/sim/sim.h"
+#include "metadata/service.h"
+#include "tests/unit/suite.h"
+
+enum {
+    WORLD_CHUNKS_MAX = 12,
+    WORLD_METADATA_HOST = 2,
+    WORLD_CHUNK_HOST = 100,
+    WORLD_PORT = 7000,
+    WORLD_CHUNK_BYTES = 1 << 20,
+    WORLD_OBJECTS_MAX = 200,
+};
+
+/* What the processes are told; one world at a time, so it may be static. */
+struct world {
+    unsigned chunk_count;
+    uint32_t k, m;
+    int metadata_pid;
+    int chunk_pid[WORLD_CHUNKS_MAX];
+    unsigned number[WORLD_CHUNKS_MAX];
+};
+
+static inline struct uuid world_uuid(uint8_t n)
+{
+    struct uuid u;
+    memset(u.bytes, n, sizeof u.bytes);
+    return u;
+}
+
+static inline void world_timeouts(struct timeouts *t)
+{
+    timeouts_default(t);
+    t->heartbeat = 300 * SYS_MS;
+    t->down_after = 2 * SYS_SECOND;
+    t->out_after = 600 * SYS_SECOND;
+}
+
+static inline void world_address(uint32_t host, char out[SYS_ADDR_TEXT])
+{
+    struct sys_addr a = sim_addr(host, WORLD_PORT);
+    sys_addr_format(&a, out);
+}
+
+/* ---- what every process has: itself as a client ---- */
+
+struct world_client {
+    struct timeouts timeouts;
+    struct rpc_node *node;
+    struct metadata_client *metadata;
+    struct map_cache *map;
+    struct shard_client *shards;
+    struct chunk_io io;
+};
+
+static inline uint64_t world_mine(void *context)
+{
+    struct world_client *c = context;
+    return c->map ? map_cache_epoch(c->map) : 0;
+}
+
+static inline void world_seen(void *context, uint64_t epoch)
+{
+    struct world_client *c = context;
+    if (c->map)
+        map_cache_seen(c->map, epoch);
+}
+
+static inline void world_identity(struct rpc_identity *self, struct rpc_keys *keys,
+                                  enum rpc_role role)
+{
+    self->cluster = world_uuid(9);
+    self->role = role;
+    self->feature_level = 1;
+    sys_random(&self->node_id, sizeof self->node_id);
+    keys->count = 1;
+    keys->key[0].id = 1;
+    memset(keys->key[0].bytes, 7, sizeof keys->key[0].bytes);
+}
+
+static inline void world_client_open(struct world_client *c, enum rpc_role role)
+{
+    memset(c, 0, sizeof *c);
+    world_timeouts(&c->timeouts);
+    struct rpc_node_config node;
+    rpc_node_config_default(&node);
+    world_identity(&node.self, &node.keys, role);
+    node.timeouts = c->timeouts;
+    node.epoch = (struct rpc_epoch){c, world_mine, world_seen};
+    c->node = rpc_node_new(&node);
+    char address[SYS_ADDR_TEXT];
+    world_address(WORLD_METADATA_HOST, address);
+    const char *addresses[] = {address};
+    const struct metadata_client_config metadata = {.node = c->node,
+                                                    .addresses = addresses,
+                                                    .address_count = 1,
+                                                    .name = "test",
+                                                    .timeouts = c->timeouts};
+    if (metadata_client_new(&metadata, &c->metadata) != OK)
+        sys_exit(1, "no metadata client");
+    c->map = map_cache_new(c->metadata);
+}
+
+static inline void world_client_io(struct world_client *c, const struct shard_local *local)
+{
+    c->shards = shard_client_new(c->node, c->map, local);
+    c->io = (struct chunk_io){.map = c->map,
+                              .shards = c->shards,
+                              .buffers = buf_pool_new(64 << 20),
+                              .latency = chunk_latency_new(),
+                              .timeouts = c->timeouts};
+}
+
+static inline void world_client_close(struct world_client *c)
+{
+    rpc_node_stop(c->node);
+    shard_client_free(c->shards);
+    struct map_cache *map = c->map;
+    c->map = NULL;
+    map_cache_free(map);
+    metadata_client_free(c->metadata);
+    rpc_node_free(c->node);
+    buf_pool_free(c->io.buffers);
+    chunk_latency_free(c->io.latency);
+}
+
+static inline struct rpc_server *world_listen(const struct world_client *c, enum rpc_role role,
+                                              uint32_t host, const struct rpc_route *routes,
+                                              size_t n)
+{
+    struct rpc_server_config config;
+    struct rpc_server *server;
+    rpc_server_config_default(&config);
+    world_identity(&config.self, &config.keys, role);
+    config.listen = sim_addr(host, WORLD_PORT);
+    config.timeouts = c->timeouts;
+    config.epoch = (struct rpc_epoch){(void *)(uintptr_t)c, world_mine, world_seen};
+    config.routes = routes;
+    config.routes_count = n;
+    if (rpc_server_start(&config, &server) != OK)
+        sys_exit(1, "cannot listen");
+    return server;
+}
+
+static inline void world_wait_stop(void)
+{
+    struct sys_poll stop = {.event = sys_stop_event()};
+    while (sys_poll(&stop, 1, SYS_FOREVER) != OK)
+        continue;
+}
+
+/* ---- metadata ---- */
+
+static inline void world_metadata_main(void *arg)
+{
+    (void)arg;
+    struct world_client client;
+    struct metadata_service *service;
+    struct rpc_route routes[METADATA_ROUTES];
+    struct uuid cluster = world_uuid(9);
+    uint64_t member;
+    char address[SYS_ADDR_TEXT];
+    world_address(WORLD_METADATA_HOST, address);
+    world_client_open(&client, RPC_METADATA);
+    world_client_io(&client, NULL);
+    enum err e = metadata_service_create("/metadata", &cluster, address, true, &member);
+    if (e != OK && e != ERR_EXISTS)
+        sys_exit(1, "no metadata member");
+    const struct metadata_service_config config = {.directory = "/metadata",
+                                                   .node = client.node,
+                                                   .timeouts = client.timeouts,
+                                                   .segment_bytes = 4 << 20};
+    if (metadata_service_start(&config, &service) != OK)
+        sys_exit(1, "metadata does not start");
+    size_t n = metadata_service_routes(service, routes);
+    struct rpc_server *server = world_listen(&client, RPC_METADATA, WORLD_METADATA_HOST, routes, n);
+    if (metadata_service_lead(service, client.shards) != OK)
+        sys_exit(1, "metadata does not lead");
+    world_wait_stop();
+    rpc_server_stop(server);
+    metadata_service_stop(service);
+    rpc_server_free(server);
+    world_client_close(&client);
+}
+
+/* ---- chunkservers ---- */
+
+static inline void world_chunk_main(void *arg)
+{
+    unsigned number = *(const unsigned *)arg;
+    struct world_client client;
+    struct chunk_service *service;
+    struct rpc_route routes[CHUNK_ROUTES];
+    struct shard_local local;
+    char address[SYS_ADDR_TEXT], host[16];
+    static const char *const directories[] = {"/disk"};
+    snprintf(host, sizeof host, "host-%u", number);
+    world_client_open(&client, RPC_CHUNK);
+    const struct chunk_service_config config = {
+        .directories = directories,
+        .directory_count = 1,
+        .cluster = world_uuid(9),
+        .node = world_uuid((uint8_t)(20 + number)),
+        .host = host,
+        .map = client.map,
+        .timeouts = client.timeouts,
+        .store = {.extent_bytes = 8 << 20, .io_threads = 2, .staging_max = 16},
+    };
+    if (chunk_service_open(&config, &service) != OK)
+        sys_exit(1, "no disk");
+    chunk_service_local(service, &local);
+    world_client_io(&client, &local);
+    size_t n = chunk_service_routes(service, routes);
+    CHECK_EQ(n, CHUNK_ROUTES);
+    struct rpc_server *server =
+        world_listen(&client, RPC_CHUNK, WORLD_CHUNK_HOST + number, routes, n);
+    world_address(WORLD_CHUNK_HOST + number, address);
+    if (chunk_service_start(service, address, &client.io, client.metadata) != OK)
+        sys_exit(1, "chunkserver does not start");
+    world_wait_stop();
+    chunk_service_stop(service);
+    rpc_server_stop(server);
+    chunk_service_free(service);
+    rpc_server_free(server);
+    world_client_close(&client);
+}
+
+static inline void world_start(struct world *w)
+{
+    static char names[WORLD_CHUNKS_MAX][16];
+    w->metadata_pid = sim_spawn("metadata", WORLD_METADATA_HOST, world_metadata_main, w);
+    for (unsigned i = 0; i < w->chunk_count; i++) {
+        w->number[i] = i + 1;
+        snprintf(names[i], sizeof names[i], "chunk-%u", i + 1);
+        w->chunk_pid[i] =
+            sim_spawn(names[i], WORLD_CHUNK_HOST + i + 1, world_chunk_main, &w->number[i]);
+    }
+}
+
+/* Every process is asked to stop, ends by itself, and has left nothing behind. */
+static inline void world_stop(struct world *w)
+{
+    int pids[WORLD_CHUNKS_MAX + 1];
+    unsigned n = 0;
+    for (unsigned i = 0; i < w->chunk_count; i++)
+        pids[n++] = w->chunk_pid[i];
+    pids[n++] = w->metadata_pid;
+    for (unsigned i = 0; i < n; i++) {
+        if (!sim_alive(pids[i]))
+            continue;
+        sim_stop(pids[i]);
+        int64_t until = sys_now() + 20 * SYS_SECOND;
+        while (sim_alive(pids[i]) && sys_now() < until)
+            sys_sleep_until(sys_now() + 20 * SYS_MS);
+        CHECK(!sim_alive(pids[i]));
+        struct sim_leaks l = sim_leaks(pids[i]);
+        CHECK_EQ(l.blocks, 0);
+        CHECK_EQ(l.threads, 0);
+        CHECK_EQ(l.sockets, 0);
+        CHECK_EQ(l.events, 0);
+        CHECK_EQ(l.files, 0);
+    }
+}
+
+/* ---- the test as a client ---- */
+
+struct world_test {
+    struct world *world;
+    struct world_client c;
+    uint64_t bucket;
+    uint32_t pool;
+};
+
+static inline struct request_context world_ask(void)
+{
+    return (struct request_context){.deadline = sys_now() + 20 * SYS_SECOND};
+}
+
+static inline enum err world_command(struct world_test *t, Command *command, uint64_t *index)
+{
+    struct arena arena;
+    arena_init(&arena);
+    Result *result = NULL;
+    const struct request_context request = world_ask();
+    enum err e = metadata_execute(t->c.metadata, &request, command, &arena, &result);
+    if (index && result)
+        *index = result->index;
+    arena_release(&arena);
+    return e;
+}
+
+static inline enum err world_query(struct world_test *t, const Query *query, struct arena *arena,
+                                   Answer **answer)
+{
+    const struct request_context request = world_ask();
+    return metadata_query(t->c.metadata, &request, query, arena, answer);
+}
+
+static inline void world_refresh(struct world_test *t)
+{
+    const struct request_context request = world_ask();
+    CHECK_OK(map_cache_refresh(t->c.map, &request, 0));
+}
+
+/* Opens the client and waits until every disk is there and the pool has its groups. */
+static inline void world_open(struct world_test *t, struct world *w)
+{
+    t->world = w;
+    world_client_open(&t->c, RPC_GATEWAY);
+    world_client_io(&t->c, NULL);
+    CreatePool pool = CREATE_POOL__INIT;
+    pool.name = (char *)(uintptr_t) "standard";
+    pool.k = w->k;
+    pool.m = w->m;
+    pool.cell = 65536;
+    pool.failure_domain = DOMAIN_HOST;
+    Command command = COMMAND__INIT;
+    command.body_case = COMMAND__BODY_CREATE_POOL;
+    command.create_pool = &pool;
+    uint64_t index = 0;
+    CHECK_OK(world_command(t, &command, &index));
+    t->pool = (uint32_t)index;
+    CreateBucket bucket = CREATE_BUCKET__INIT;
+    bucket.name = (ProtobufCBinaryData){.len = 4, .data = (uint8_t *)(uintptr_t) "test"};
+    bucket.owner = (char *)(uintptr_t) "root";
+    bucket.pool = t->pool;
+    command = (Command)COMMAND__INIT;
+    command.body_case = COMMAND__BODY_CREATE_BUCKET;
+    command.create_bucket = &bucket;
+    CHECK_OK(world_command(t, &command, &t->bucket));
+    bool ready = false;
+    for (unsigned i = 0; i < 300 && !ready; i++) {
+        world_refresh(t);
+        const struct cluster_map *map = map_cache_ref(t->c.map);
+        ready = map->pool_count == 1 && pool_assigned(&map->pools[0]) &&
+                map->disk_count >= w->chunk_count;
+        map_cache_unref(t->c.map, map);
+        sys_sleep_until(sys_now() + 100 * SYS_MS);
+    }
+    CHECK(ready);
+}
+
+static inline void world_fill(uint32_t number, uint32_t offset, uint8_t *out, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = offset + i;
+        out[i] = (uint8_t)(number * 31 + at + (at >> 8) * 7 + (at >> 16) * 13);
+    }
+}
+
+/* One chunk through chunk_writer. */
+static inline enum err world_write_chunk(struct world_test *t, uint32_t number,
+                                         const struct chunk_id *id, uint32_t length, int64_t began,
+                                         struct chunk_durable *durable)
+{
+    const struct request_context request = world_ask();
+    struct chunk_writer *w = NULL;
+    enum err e = chunk_writer_open(&t->c.io, &request, t->pool, id, length, began, &w);
+    uint32_t base = id->sequence * WORLD_CHUNK_BYTES;
+    for (uint32_t at = 0; e == OK && at < length;) {
+        void *to;
+        size_t n;
+        e = chunk_writer_space(w, &to, &n);
+        if (e != OK)
+            break;
+        if (n > length - at)
+            n = length - at;
+        world_fill(number, base + at, to, (uint32_t)n);
+        at += (uint32_t)n;
+        e = chunk_writer_advance(w, n);
+    }
+    if (e == OK)
+        e = chunk_writer_finish(w, durable);
+    chunk_writer_free(w);
+    return e;
+}
+
+static inline ProtobufCBinaryData world_key(uint32_t number, char out[24])
+{
+    int n = snprintf(out, 24, "object-%u", number);
+    return (ProtobufCBinaryData){.len = (size_t)n, .data = (uint8_t *)out};
+}
+
+/* One attempt at one object, as the gateway makes it. */
+static inline enum err world_put_once(struct world_test *t, uint32_t number, uint32_t size)
+{
+    struct arena arena;
+    arena_init(&arena);
+    GetBucket get = GET_BUCKET__INIT;
+    get.name = (ProtobufCBinaryData){.len = 4, .data = (uint8_t *)(uintptr_t) "test"};
+    Query query = QUERY__INIT;
+    query.body_case = QUERY__BODY_GET_BUCKET;
+    query.get_bucket = &get;
+    Answer *answer = NULL;
+    enum err e = world_query(t, &query, &arena, &answer);
+    int64_t began = e == OK ? answer->time : 0;
+    uint32_t chunks = (size + WORLD_CHUNK_BYTES - 1) / WORLD_CHUNK_BYTES;
+    struct chunk_id id = {.sequence = 0};
+    sys_random(id.write.bytes, WRITE_ID_BYTES);
+    ChunkDurable **durable = arena_alloc(&arena, chunks * sizeof *durable);
+    for (uint32_t i = 0; e == OK && i < chunks; i++) {
+        uint32_t left = size - i * WORLD_CHUNK_BYTES;
+        struct chunk_durable d;
+        id.sequence = i;
+        e = world_write_chunk(t, number, &id, left < WORLD_CHUNK_BYTES ? left : WORLD_CHUNK_BYTES,
+                              began, &d);
+        if (e != OK)
+            break;
+        ChunkDurable *out = durable[i] = arena_alloc(&arena, sizeof *out);
+        chunk_durable__init(out);
+        out->sequence = i;
+        out->nonce = d.nonce;
+        out->disks = arena_copy(&arena, d.disks, d.width * sizeof *d.disks);
+        out->n_disks = d.width;
+    }
+    ChunkRun run = CHUNK_RUN__INIT, *runs[] = {&run};
+    run.pool = t->pool;
+    run.write_id = (ProtobufCBinaryData){.len = WRITE_ID_BYTES, .data = id.write.bytes};
+    run.count = chunks;
+    run.chunk_size = WORLD_CHUNK_BYTES;
+    run.last_length = size - (chunks - 1) * WORLD_CHUNK_BYTES;
+    ObjectBody body = OBJECT_BODY__INIT;
+    body.runs = runs;
+    body.n_runs = 1;
+    ObjectHead head = OBJECT_HEAD__INIT;
+    head.size = size;
+    PutObject put = PUT_OBJECT__INIT;
+    char key[24];
+    put.bucket = t->bucket;
+    put.key = world_key(number, key);
+    put.head = &head;
+    put.body = &body;
+    put.began = began;
+    put.durable = durable;
+    put.n_durable = chunks;
+    Command command = COMMAND__INIT;
+    command.body_case = COMMAND__BODY_PUT_OBJECT;
+    command.put_object = &put;
+    if (e == OK)
+        e = world_command(t, &command, NULL);
+    arena_release(&arena);
+    return e;
+}
+
+static inline enum err world_put(struct world_test *t, uint32_t number, uint32_t size)
+{
+    enum err e = OK;
+    for (unsigned i = 0; i < 8; i++) {
+        e = world_put_once(t, number, size);
+        if (e == OK || !err_retryable(e))
+            return e;
+        if (map_cache_behind(t->c.map) || e == ERR_STALE_PLACEMENT)
+            world_refresh(t);
+        sys_sleep_until(sys_now() + 300 * SYS_MS);
+    }
+    return e;
+}
+
+static inline enum err world_read_chunk(struct world_test *t, uint32_t number,
+                                        const struct chunk_id *id, uint32_t length)
+{
+    const struct request_context request = world_ask();
+    struct chunk_reader *r = NULL;
+    uint8_t *want = sys_alloc(WORLD_CHUNK_BYTES);
+    enum err e = chunk_reader_open(&t->c.io, &request, t->pool, id, length, 0, length, &r);
+    uint32_t at = 0;
+    while (e == OK) {
+        const void *data;
+        size_t n;
+        e = chunk_reader_next(r, &data, &n);
+        if (e != OK || n == 0)
+            break;
+        world_fill(number, id->sequence * WORLD_CHUNK_BYTES + at, want, (uint32_t)n);
+        if (!suite_check(memcmp(want, data, n) == 0, __FILE__, __LINE__,
+                         "object %u chunk %u reads wrong at %u", number, id->sequence, at))
+            e = ERR_CORRUPT;
+        at += (uint32_t)n;
+    }
+    chunk_reader_free(r);
+    sys_free(want);
+    if (e == OK && at != length)
+        e = ERR_TRUNCATED;
+    return e;
+}
+
+/* Reads the whole object and compares every byte. */
+static inline enum err world_get(struct world_test *t, uint32_t number, uint32_t size)
+{
+    struct arena arena;
+    arena_init(&arena);
+    GetObject get = GET_OBJECT__INIT;
+    char key[24];
+    get.bucket = (ProtobufCBinaryData){.len = 4, .data = (uint8_t *)(uintptr_t) "test"};
+    get.key = world_key(number, key);
+    get.want_body = true;
+    Query query = QUERY__INIT;
+    query.body_case = QUERY__BODY_GET_OBJECT;
+    query.get_object = &get;
+    Answer *answer = NULL;
+    enum err e = world_query(t, &query, &arena, &answer);
+    if (e == OK && (!answer->body || answer->body->n_runs != 1 || answer->head->size != size))
+        e = ERR_FORMAT;
+    for (uint32_t i = 0; e == OK && i < answer->body->runs[0]->count; i++) {
+        const ChunkRun *run = answer->body->runs[0];
+        struct chunk_id id = {.sequence = run->first_sequence + i};
+        memcpy(id.write.bytes, run->write_id.data, WRITE_ID_BYTES);
+        e = world_read_chunk(t, number, &id,
+                             i + 1 == run->count ? run->last_length : run->chunk_size);
+    }
+    arena_release(&arena);
+    return e;
+}
+
+/* ---- what the disks say ---- */
+
+/* The disk's own verdict on a shard. */
+static inline enum err world_verify(struct world_test *t, disk_id disk, const struct shard_id *id,
+                                    uint64_t *nonce)
+{
+    struct arena arena;
+    arena_init(&arena);
+    const struct cluster_map *map = map_cache_ref(t->c.map);
+    const struct cluster_disk *d = cluster_map_disk(map, disk);
+    struct sys_addr address;
+    struct rpc_peer *peer = NULL;
+    uint8_t chunk[CHUNK_ID_BYTES];
+    enum err e = d ? sys_addr_parse(d->address, &address) : ERR_NOT_FOUND;
+    map_cache_unref(t->c.map, map);
+    if (e == OK)
+        e = rpc_peer_get(t->c.node, &address, &peer);
+    ShardVerify body = SHARD_VERIFY__INIT;
+    chunk_id_encode(&id->chunk, chunk);
+    body.disk = disk;
+    body.pool = t->pool;
+    body.chunk_id = (ProtobufCBinaryData){.len = CHUNK_ID_BYTES, .data = chunk};
+    body.index = id->index;
+    ProtobufCMessage *reply = NULL;
+    const struct request_context request = world_ask();
+    if (e == OK)
+        e = rpc_control_call(peer, &request, MSG_SHARD_VERIFY, &body.base,
+                             &shard_verify_reply__descriptor, &arena, &reply);
+    *nonce = e == OK && reply ? ((const ShardVerifyReply *)reply)->nonce : 0;
+    arena_release(&arena);
+    return e;
+}
+
+struct world_health {
+    unsigned chunks, bad_shards, moving_slots, repair_rows;
+    enum err first;
+};
+
+static inline void world_check_group(struct world_test *t, const struct cluster_map *map,
+                                     uint32_t pg, struct world_health *h)
+{
+    struct arena arena;
+    arena_init(&arena);
+    const struct cluster_pool *pool = cluster_map_pool(map, t->pool);
+    ListChunks list = LIST_CHUNKS__INIT;
+    list.pool = t->pool;
+    list.pg = pg;
+    list.max = 1000;
+    Query query = QUERY__INIT;
+    query.body_case = QUERY__BODY_LIST_CHUNKS;
+    query.list_chunks = &list;
+    Answer *answer = NULL;
+    enum err listed = world_query(t, &query, &arena, &answer);
+    CHECK_OK(listed);
+    for (size_t i = 0; listed == OK && i < answer->n_chunks; i++) {
+        const ChunkEntry *c = answer->chunks[i];
+        h->chunks++;
+        for (unsigned s = 0; s < pool_width(pool); s++) {
+            struct shard_id id = {.index = (uint8_t)s};
+            uint64_t nonce;
+            chunk_id_decode(c->chunk_id.data, &id.chunk);
+            enum err e = world_verify(t, slot_newest(pool_slot(pool, pg, s)), &id, &nonce);
+            if (e == OK && nonce != c->nonce)
+                e = ERR_MISMATCH;
+            if (e != OK && h->bad_shards++ == 0)
+                h->first = e;
+        }
+    }
+    arena_release(&arena);
+}
+
+static inline unsigned world_moving(const struct cluster_map *map)
+{
+    unsigned n = 0;
+    for (size_t p = 0; p < map->pool_count; p++) {
+        size_t slots = (size_t)pool_width(&map->pools[p]) << map->pools[p].pg_bits;
+        for (size_t i = 0; i < slots; i++)
+            n += map->pools[p].slots[i].count > 1;
+    }
+    return n;
+}
+
+static inline unsigned world_repair_rows(struct world_test *t)
+{
+    struct arena arena;
+    arena_init(&arena);
+    ListRepairs list = LIST_REPAIRS__INIT;
+    list.pool = t->pool;
+    list.all_pgs = true;
+    list.max = 1000;
+    Query query = QUERY__INIT;
+    query.body_case = QUERY__BODY_LIST_REPAIRS;
+    query.list_repairs = &list;
+    Answer *answer = NULL;
+    unsigned n = world_query(t, &query, &arena, &answer) == OK ? (unsigned)answer->n_repairs : 1000;
+    arena_release(&arena);
+    return n;
+}
+
+/* Asks every disk for every shard that it ought to hold. */
+static inline struct world_health world_health(struct world_test *t)
+{
+    struct world_health h = {0};
+    world_refresh(t);
+    const struct cluster_map *map = map_cache_ref(t->c.map);
+    const struct cluster_pool *pool = cluster_map_pool(map, t->pool);
+    h.moving_slots = world_moving(map);
+    for (uint32_t pg = 0; pool && pg < pool_pg_count(pool); pg++)
+        world_check_group(t, map, pg, &h);
+    map_cache_unref(t->c.map, map);
+    h.repair_rows = world_repair_rows(t);
+    return h;
+}
+
+/* Waits until no slot is on its way and no repair is due. */
+static inline bool world_wait_healed(struct world_test *t, int64_t within)
+{
+    int64_t until = sys_now() + within;
+    bool healed = false;
+    while (!healed && sys_now() < until) {
+        sys_sleep_until(sys_now() + 500 * SYS_MS);
+        world_refresh(t);
+        const struct cluster_map *map = map_cache_ref(t->c.map);
+        healed = world_moving(map) == 0 && world_repair_rows(t) == 0;
+        map_cache_unref(t->c.map, map);
+    }
+    return healed;
+}
+
+/* The disk whose chunkserver listens on this host; the newest one when it had several. */
+static inline disk_id world_disk_of(struct world_test *t, unsigned number)
+{
+    char address[SYS_ADDR_TEXT];
+    world_address(WORLD_CHUNK_HOST + number, address);
+    disk_id found = 0;
+    const struct cluster_map *map = map_cache_ref(t->c.map);
+    for (size_t i = 0; i < map->disk_count; i++)
+        if (strcmp(map->disks[i].address, address) == 0)
+            found = map->disks[i].id;
+    map_cache_unref(t->c.map, map);
+    return found;
+}
+
+static inline enum err world_set_disk(struct world_test *t, disk_id disk, enum disk_admin state)
+{
+    SetDiskState body = SET_DISK_STATE__INIT;
+    body.disk = disk;
+    body.admin_state = state;
+    Command command = COMMAND__INIT;
+    command.body_case = COMMAND__BODY_SET_DISK_STATE;
+    command.set_disk_state = &body;
+    return world_command(t, &command, NULL);
+}
