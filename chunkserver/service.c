@@ -54,6 +54,25 @@ static void visit(void *arg, const char *name, bool is_dir)
         snprintf(l->first, sizeof l->first, "%s", name);
 }
 
+/* Makes the directory's own name durable: a disk whose directory is gone after a power cut has lost
+ * what it had acknowledged. */
+static enum err sync_parent(const char *directory)
+{
+    char parent[SYS_PATH_MAX];
+    size_t n = strlen(directory);
+    if (n >= sizeof parent)
+        return ERR_TOO_BIG;
+    memcpy(parent, directory, n + 1);
+    while (n > 1 && parent[n - 1] == '/')
+        n--;
+    while (n > 0 && parent[n - 1] != '/')
+        n--;
+    while (n > 1 && parent[n - 1] == '/')
+        n--;
+    parent[n] = 0;
+    return sys_dir_sync(n > 0 ? parent : ".");
+}
+
 /* Formats a new disk in an empty directory; OK when it is one already. */
 static enum err make_disk(struct chunk_service *s, const char *directory)
 {
@@ -62,7 +81,9 @@ static enum err make_disk(struct chunk_service *s, const char *directory)
     if (e != ERR_NOT_FOUND)
         return e;
     e = sys_mkdir(directory);
-    if (e != OK && e != ERR_EXISTS)
+    if (e == OK || e == ERR_EXISTS)
+        e = sync_parent(directory);
+    if (e != OK)
         return e;
     struct listing listing = {0};
     e = sys_dir_list(directory, visit, &listing);
@@ -104,8 +125,9 @@ static enum err open_disk(struct chunk_service *s, struct chunk_disk *d,
     d->id = identity.id;
     d->uuid = identity.disk;
     d->audit = stats.unclean || stats.index_rebuilt;
-    log_info("chunk", "opened disk %s disk=%u shards=%llu%s", d->directory, d->id,
-             (unsigned long long)stats.shards, stats.unclean ? " after an unclean stop" : "");
+    if (stats.unclean)
+        log_info("chunk", "disk %s was not closed: what it holds is compared with metadata",
+                 d->directory);
     return OK;
 }
 

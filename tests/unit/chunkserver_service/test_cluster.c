@@ -40,13 +40,155 @@ static void writes_and_reads(void)
     world_open(&t, &w);
     put_objects(&t, 0, OBJECTS);
     get_objects(&t, OBJECTS);
+    CHECK(world_wait_healed(&t, 20 * SYS_SECOND)); /* of a straggler, if there was one */
     check_healthy(&t, OBJECTS);
+    world_client_close(&t.c);
+    world_stop(&w);
+}
+
+static void wait_disk(struct world_test *t, disk_id disk, bool up)
+{
+    bool is = !up;
+    for (unsigned i = 0; i < 100 && is != up; i++) {
+        sys_sleep_until(sys_now() + 100 * SYS_MS);
+        world_refresh(t);
+        const struct cluster_map *map = map_cache_ref(t->c.map);
+        const struct cluster_disk *d = cluster_map_disk(map, disk);
+        is = d && d->up;
+        map_cache_unref(t->c.map, map);
+    }
+    CHECK_EQ(is, up);
+}
+
+/* One chunkserver is gone: reads decode, writes are acknowledged with k+1 and their rows are drained
+ * as soon as it is back. Two are gone: reads still decode. */
+static void degraded(void)
+{
+    struct world w = {.chunk_count = 6, .k = 4, .m = 2};
+    struct world_test t = {0};
+    world_start(&w);
+    world_open(&t, &w);
+    put_objects(&t, 0, OBJECTS);
+    disk_id first = world_disk_of(&t, 1);
+    sim_crash(w.chunk_pid[0]);
+    get_objects(&t, OBJECTS); /* before anybody knows */
+    wait_disk(&t, first, false);
+    get_objects(&t, OBJECTS);
+    put_objects(&t, OBJECTS, OBJECTS);
+    CHECK(world_repair_rows(&t) >= OBJECTS);
+    sim_restart(w.chunk_pid[0]);
+    wait_disk(&t, first, true);
+    CHECK(world_wait_healed(&t, 60 * SYS_SECOND));
+    check_healthy(&t, 2 * OBJECTS);
+    sim_crash(w.chunk_pid[1]);
+    sim_crash(w.chunk_pid[4]);
+    get_objects(&t, 2 * OBJECTS);
+    world_client_close(&t.c);
+    world_stop(&w);
+}
+
+/* Two of eight disks are wiped and given up: the other six get everything back; when the servers
+ * return with empty disks, these take their part. */
+static void wiped(void)
+{
+    struct world w = {.chunk_count = 8, .k = 4, .m = 2};
+    struct world_test t = {0};
+    world_start(&w);
+    world_open(&t, &w);
+    put_objects(&t, 0, 3 * OBJECTS);
+    for (unsigned i = 0; i < 2; i++) {
+        disk_id disk = world_disk_of(&t, i + 1);
+        sim_crash(w.chunk_pid[i]);
+        CHECK_OK(sim_disk_wipe(WORLD_CHUNK_HOST + i + 1, "/disk"));
+        CHECK_OK(world_set_disk(&t, disk, DISK_FAILED));
+    }
+    get_objects(&t, 3 * OBJECTS);
+    CHECK(world_wait_healed(&t, 300 * SYS_SECOND));
+    check_healthy(&t, 3 * OBJECTS);
+    sim_restart(w.chunk_pid[0]);
+    sim_restart(w.chunk_pid[1]);
+    sys_sleep_until(sys_now() + 5 * SYS_SECOND);
+    CHECK(world_wait_healed(&t, 300 * SYS_SECOND));
+    check_healthy(&t, 3 * OBJECTS);
+    CHECK(world_disk_of(&t, 1) > 8);
+    get_objects(&t, 3 * OBJECTS);
+    world_client_close(&t.c);
+    world_stop(&w);
+}
+
+/* Bytes rot on one disk: every read is right, what is bad is found, ordered and rebuilt. */
+static void rotten(void)
+{
+    struct world w = {.chunk_count = 6, .k = 4, .m = 2};
+    struct world_test t = {0};
+    world_start(&w);
+    world_open(&t, &w);
+    put_objects(&t, 0, 3 * OBJECTS);
+    sys_sleep_until(sys_now() + 2 * SYS_SECOND);
+    for (uint64_t at = 700; at < 800000; at += 9000)
+        if (sim_disk_flip(WORLD_CHUNK_HOST + 2, "/disk/extents/00000001", at, 0x10) != OK)
+            break;
+    CHECK(world_health(&t).bad_shards > 0);
+    for (unsigned i = 0; i < 6 && world_health(&t).bad_shards > 0; i++) {
+        get_objects(&t, 3 * OBJECTS);
+        sys_sleep_until(sys_now() + 4 * SYS_SECOND);
+        CHECK(world_wait_healed(&t, 60 * SYS_SECOND));
+    }
+    /* A parity shard is not read while all data shards are there: it is told by hand, as a scrubber
+     * would. */
+    const struct cluster_map *map = map_cache_ref(t.c.map);
+    const struct cluster_pool *pool = cluster_map_pool(map, t.pool);
+    world_suspect_all(&t, map, pool);
+    map_cache_unref(t.c.map, map);
+    sys_sleep_until(sys_now() + 4 * SYS_SECOND);
+    CHECK(world_wait_healed(&t, 60 * SYS_SECOND));
+    check_healthy(&t, 3 * OBJECTS);
+    world_client_close(&t.c);
+    world_stop(&w);
+}
+
+/* Chunkservers crash at random primitives and come back, while objects are written and read. */
+static void crashes(void)
+{
+    struct world w = {.chunk_count = 7, .k = 4, .m = 2};
+    struct world_test t = {0};
+    bool written[4 * OBJECTS] = {0};
+    world_start(&w);
+    world_open(&t, &w);
+    for (unsigned i = 0; i < w.chunk_count; i++)
+        sim_restart_after(w.chunk_pid[i], 700 * SYS_MS);
+    for (uint32_t i = 0; i < 4 * OBJECTS; i++) {
+        if (i % 4 == 0)
+            sim_crash_at(w.chunk_pid[i / 4 % w.chunk_count], 1 + sim_random() % 3000);
+        written[i] = world_put(&t, i, size_of(i)) == OK;
+        uint32_t again = (uint32_t)(sim_random() % (i + 1));
+        if (written[again])
+            CHECK_OK(world_get(&t, again, size_of(again)));
+    }
+    for (unsigned i = 0; i < w.chunk_count; i++)
+        sim_crash_at(w.chunk_pid[i], 0);
+    sys_sleep_until(sys_now() + 5 * SYS_SECOND);
+    CHECK(world_wait_healed(&t, 120 * SYS_SECOND));
+    unsigned count = 0;
+    for (uint32_t i = 0; i < 4 * OBJECTS; i++) {
+        count += written[i];
+        if (written[i])
+            CHECK_OK(world_get(&t, i, size_of(i)));
+    }
+    CHECK(count >= 3 * OBJECTS);
+    check_healthy(&t, count);
+    for (unsigned i = 0; i < w.chunk_count; i++)
+        sim_restart_after(w.chunk_pid[i], 0);
     world_client_close(&t.c);
     world_stop(&w);
 }
 
 static const struct test tests[] = {
     {"what was written is read back, and every shard verifies", writes_and_reads},
+    {"chunkservers are gone for a while", degraded},
+    {"two wiped disks are rebuilt on the others", wiped},
+    {"rotten shards are found and repaired", rotten},
+    {"crashes while writing", crashes},
     {0},
 };
 SUITE("chunkserver service", tests)

@@ -594,6 +594,34 @@ static inline void world_check_group(struct world_test *t, const struct cluster_
     arena_release(&arena);
 }
 
+/* Tells every disk that each of its shards is suspect. */
+static inline void world_suspect_all(struct world_test *t, const struct cluster_map *map,
+                                     const struct cluster_pool *pool)
+{
+    for (uint32_t pg = 0; pg < pool_pg_count(pool); pg++) {
+        struct arena arena;
+        arena_init(&arena);
+        ListChunks list = LIST_CHUNKS__INIT;
+        list.pool = t->pool;
+        list.pg = pg;
+        list.max = 1000;
+        Query query = QUERY__INIT;
+        query.body_case = QUERY__BODY_LIST_CHUNKS;
+        query.list_chunks = &list;
+        Answer *answer = NULL;
+        enum err e = world_query(t, &query, &arena, &answer);
+        CHECK_OK(e);
+        for (size_t i = 0; e == OK && i < answer->n_chunks; i++)
+            for (unsigned s = 0; s < pool_width(pool); s++) {
+                struct shard_id id = {.index = (uint8_t)s};
+                chunk_id_decode(answer->chunks[i]->chunk_id.data, &id.chunk);
+                shard_suspect(t->c.shards, slot_newest(pool_slot(pool, pg, s)), t->pool, &id);
+            }
+        arena_release(&arena);
+        (void)map;
+    }
+}
+
 static inline unsigned world_moving(const struct cluster_map *map)
 {
     unsigned n = 0;
