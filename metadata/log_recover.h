@@ -26,7 +26,8 @@ struct log_scan {
     struct raft_entries configurations;
     bool sealed; /* the segment read last ends in a seal, which names: */
     uint64_t next_sequence, next_generation;
-    bool floating; /* the first entries seen do not begin at 1: a compact record must follow */
+    bool
+        floating; /* what came before the first entries seen is gone: a compact record must follow */
     uint64_t cut_bytes;
 };
 

@@ -59,15 +59,16 @@ static void apply_compact(struct log_scan *scan, struct reader *b)
     raft_payload_unref(s->compact_configuration.payload);
     s->compact_configuration = c;
     s->compact_first_sequence = first;
+    if (index < s->terms.base_index)
+        return; /* an older one: the one that let the segments before go is still to come */
     scan->floating = false;
-    if (index >= s->terms.base_index && index <= s->terms.last_index) {
+    if (index <= s->terms.last_index) {
         term_runs_compact(&s->terms, index);
-        s->terms.base_term = term;
     } else {
         term_runs_release(&s->terms);
         s->terms.base_index = s->terms.last_index = index;
-        s->terms.base_term = term;
     }
+    s->terms.base_term = term;
     log_store_place_compact(s, index);
 }
 
@@ -102,8 +103,7 @@ static enum err apply_entry(struct log_scan *scan, const struct log_record *r, u
     struct reader b = r->body;
     struct raft_entry e = {.index = read_u64(&b), .type = (enum raft_entry_type)r->kind};
     e.term = read_u64(&b);
-    bool may_float = s->segments[0].sequence > 1 && s->terms.last_index == s->terms.base_index &&
-                     !s->compact_first_sequence;
+    bool may_float = s->segments[0].sequence > 1 && s->terms.last_index == s->terms.base_index;
     if (b.failed || e.index == 0)
         return log_store_scan_corrupt(scan, "an entry is malformed");
     if (e.index != s->terms.last_index + 1 && may_float)
