@@ -70,6 +70,10 @@ enum s3_error op_failed(struct op *op, enum err e);
 enum s3_error op_write_conditions(struct op *op, Conditions *out);
 /* amz-sdk-invocation-id and the attempt number, with the request's fingerprint; NULL: none. */
 SdkRetry *op_sdk_retry(struct op *op, uint64_t bucket, const void *digest, size_t digest_n);
+/* A commit did not succeed: deletes what it would have named, when it was definitely refused and no
+ * row can name it (hazard 4). */
+void op_refused(struct op *op, enum err e, const Result *result,
+                const struct object_written *written);
 /* An initialised answer's header list. */
 void op_headers(struct op *op, struct http_headers *h);
 enum s3_error op_respond_empty(struct op *op, int status, struct http_headers *h);

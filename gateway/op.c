@@ -170,6 +170,15 @@ SdkRetry *op_sdk_retry(struct op *op, uint64_t bucket, const void *digest, size_
     return retry;
 }
 
+void op_refused(struct op *op, enum err e, const Result *result,
+                const struct object_written *written)
+{
+    /* Without an answer the outcome is not known; "exists" says that an earlier attempt of this very
+     * write has been committed. */
+    if (result && e != ERR_UNKNOWN_OUTCOME && e != ERR_EXISTS)
+        object_discard(op->gateway->config.io, written);
+}
+
 void op_headers(struct op *op, struct http_headers *h)
 {
     s3_headers_init(h, op->arena, &op->ids);

@@ -199,7 +199,6 @@ enum s3_error op_copy_object(struct op *op)
     enum err e = op_execute(op, &command, &result);
     if (e == OK)
         return respond(op, result);
-    if (result && e != ERR_UNKNOWN_OUTCOME)
-        object_discard(op->gateway->config.io, &written);
+    op_refused(op, e, result, &written);
     return op_failed(op, e == ERR_MISMATCH && !put.rewrite_head ? ERR_NO_BUCKET : e);
 }

@@ -98,8 +98,7 @@ static enum s3_error commit(struct op *op, PutObject *put, const struct object_w
     enum err e = op_execute(op, &command, result);
     if (e == OK)
         return S3_OK;
-    if (*result && e != ERR_UNKNOWN_OUTCOME)
-        object_discard(op->gateway->config.io, written);
+    op_refused(op, e, *result, written);
     return op_failed(op, e == ERR_MISMATCH ? ERR_NO_BUCKET : e);
 }
 
