@@ -3,6 +3,7 @@ VARIANT ?= release
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SEEDS   ?= 200
+JOBS    ?= 2
 CC      ?= gcc
 MAKEFLAGS += --no-builtin-rules
 
@@ -67,7 +68,7 @@ print-unit-posix:
 
 #: make sim SEEDS=N    the simulator with seeds 1 .. N
 sim: $B/sim-run
-	$B/sim-run --seeds $(SEEDS)
+	build/sim --seeds $(SEEDS) --jobs $(JOBS)
 
 #: make bench          the benchmark, as JSON and a table
 bench: all
@@ -105,6 +106,7 @@ $B/cairn: $B/tools/main.o $B/libcairn.a $B/libposix.a $B/libleveldb.a
 SIM_O := $(patsubst %.c,$B/%.o,$(wildcard tests/sim/*.c))
 $B/sim-run: $(SIM_O) $B/libcheck.a $B/libcairn.a $B/libsim.a $B/libmemory.a
 	$(CC) $(LDFLAGS_ALL) -o $@ $(SIM_O) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+	@ln -sf $(VARIANT)/sim-run build/sim
 
 build/gen/%.pb-c.c build/gen/%.pb-c.h: %.proto
 	@mkdir -p build/gen
