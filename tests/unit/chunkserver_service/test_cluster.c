@@ -69,6 +69,7 @@ static void degraded(void)
     world_start(&w);
     world_open(&t, &w);
     put_objects(&t, 0, OBJECTS);
+    CHECK(world_wait_healed(&t, 20 * SYS_SECOND));
     disk_id first = world_disk_of(&t, 1);
     sim_crash(w.chunk_pid[0]);
     get_objects(&t, OBJECTS); /* before anybody knows */
@@ -96,6 +97,8 @@ static void wiped(void)
     world_start(&w);
     world_open(&t, &w);
     put_objects(&t, 0, 3 * OBJECTS);
+    /* An object survives m losses once its repair rows have drained (hazard 8). */
+    CHECK(world_wait_healed(&t, 20 * SYS_SECOND));
     for (unsigned i = 0; i < 2; i++) {
         disk_id disk = world_disk_of(&t, i + 1);
         sim_crash(w.chunk_pid[i]);

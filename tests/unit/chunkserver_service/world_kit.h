@@ -495,8 +495,8 @@ static inline enum err world_read_chunk(struct world_test *t, uint32_t number,
     return e;
 }
 
-/* Reads the whole object and compares every byte. */
-static inline enum err world_get(struct world_test *t, uint32_t number, uint32_t size)
+/* Reads the whole object and compares every byte; one attempt. */
+static inline enum err world_get_once(struct world_test *t, uint32_t number, uint32_t size)
 {
     struct arena arena;
     arena_init(&arena);
@@ -520,6 +520,19 @@ static inline enum err world_get(struct world_test *t, uint32_t number, uint32_t
                              i + 1 == run->count ? run->last_length : run->chunk_size);
     }
     arena_release(&arena);
+    return e;
+}
+
+/* As an SDK does it: what may be tried again is. */
+static inline enum err world_get(struct world_test *t, uint32_t number, uint32_t size)
+{
+    enum err e = OK;
+    for (unsigned i = 0; i < 8; i++) {
+        e = world_get_once(t, number, size);
+        if (e == OK || !err_retryable(e))
+            return e;
+        sys_sleep_until(sys_now() + 500 * SYS_MS);
+    }
     return e;
 }
 
