@@ -314,18 +314,16 @@ static inline void world_refresh(struct world_test *t)
     CHECK_OK(map_cache_refresh(t->c.map, &request, 0));
 }
 
-/* Opens the client and waits until every disk is there and the pool has its groups. */
-static inline void world_open(struct world_test *t, struct world *w)
+/* Makes the pool and the bucket, waits until every disk is there and the pool has its groups. */
+static inline void world_furnish(struct world_test *t, struct world *w, enum failure_domain domain)
 {
     t->world = w;
-    world_client_open(&t->c, RPC_GATEWAY);
-    world_client_io(&t->c, NULL);
     CreatePool pool = CREATE_POOL__INIT;
     pool.name = (char *)(uintptr_t) "standard";
     pool.k = w->k;
     pool.m = w->m;
     pool.cell = 65536;
-    pool.failure_domain = DOMAIN_HOST;
+    pool.failure_domain = domain;
     Command command = COMMAND__INIT;
     command.body_case = COMMAND__BODY_CREATE_POOL;
     command.create_pool = &pool;
@@ -350,6 +348,14 @@ static inline void world_open(struct world_test *t, struct world *w)
         sys_sleep_until(sys_now() + 100 * SYS_MS);
     }
     CHECK(ready);
+}
+
+/* The test as a gateway would be. */
+static inline void world_open(struct world_test *t, struct world *w)
+{
+    world_client_open(&t->c, RPC_GATEWAY);
+    world_client_io(&t->c, NULL);
+    world_furnish(t, w, DOMAIN_HOST);
 }
 
 static inline void world_fill(uint32_t number, uint32_t offset, uint8_t *out, uint32_t n)

@@ -1,0 +1,283 @@
+/* One chunkserver by itself, and the embedded form: what it opens, what it refuses, what it notices. */
+#include "tests/unit/chunkserver_service/world_kit.h"
+
+enum { DISKS = 6, OBJECTS = 12 };
+
+static uint32_t size_of(uint32_t number)
+{
+    return 1000 + number * 90000;
+}
+
+/* ---- what is a disk and what is not ---- */
+
+static enum err open_directories(struct world_client *c, const char *const *directories, size_t n,
+                                 struct chunk_service **out)
+{
+    const struct chunk_service_config config = {.directories = directories,
+                                                .directory_count = n,
+                                                .cluster = world_uuid(9),
+                                                .node = world_uuid(20),
+                                                .map = c->map,
+                                                .timeouts = c->timeouts,
+                                                .store = {.extent_bytes = 8 << 20}};
+    return chunk_service_open(&config, out);
+}
+
+static void put_file(const char *path)
+{
+    struct sys_file *f;
+    CHECK_OK(sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE, &f));
+    CHECK_OK(sys_file_write(f, 0, "x", 1));
+    sys_file_close(f);
+}
+
+static void directories(void)
+{
+    struct world_client c;
+    struct chunk_service *s = NULL, *second = NULL;
+    const char *const all[] = {"/test/new", "/test/mounted", "/test/foreign", "/test/other"};
+    const struct uuid other = world_uuid(8), disk = world_uuid(5);
+    world_client_open(&c, RPC_CHUNK);
+    CHECK_OK(sys_mkdir("/test/mounted"));
+    CHECK_OK(sys_mkdir("/test/mounted/lost+found"));
+    CHECK_OK(sys_mkdir("/test/foreign"));
+    put_file("/test/foreign/letters.txt");
+    CHECK_OK(sys_mkdir("/test/other"));
+    CHECK_OK(shard_store_format("/test/other", &other, &disk));
+    CHECK_OK(open_directories(&c, all, 4, &s));
+    struct chunk_disk_status status[CHUNK_DISKS_MAX];
+    CHECK_EQ(chunk_service_disks(s, status, CHUNK_DISKS_MAX), 4);
+    CHECK(status[0].open);
+    CHECK(status[1].open);
+    CHECK(!uuid_equal(&status[0].identity.disk, &status[1].identity.disk));
+    CHECK(!status[2].open);
+    CHECK_ERR(status[2].error, ERR_FOREIGN_DISK);
+    CHECK_ERR(status[3].error, ERR_FOREIGN_DISK);
+    CHECK_ERR(open_directories(&c, all + 2, 2, &second), ERR_FOREIGN_DISK);
+    chunk_service_free(s);
+    CHECK_OK(open_directories(&c, all, 2, &s)); /* what was made is found again */
+    struct chunk_disk_status again[CHUNK_DISKS_MAX];
+    CHECK_EQ(chunk_service_disks(s, again, CHUNK_DISKS_MAX), 2);
+    CHECK(uuid_equal(&status[0].identity.disk, &again[0].identity.disk));
+    CHECK_EQ(again[0].identity.incarnation, 2);
+    chunk_service_free(s);
+    world_client_io(&c, NULL);
+    world_client_close(&c);
+}
+
+/* ---- embedded: all disks in the process of the client ---- */
+
+struct embedded {
+    struct world w;
+    struct world_test t;
+    struct chunk_service *s;
+};
+
+static void embedded_start(struct embedded *e)
+{
+    static const char *const directories_of[DISKS] = {"/test/d1", "/test/d2", "/test/d3",
+                                                      "/test/d4", "/test/d5", "/test/d6"};
+    struct shard_local local;
+    memset(e, 0, sizeof *e);
+    e->w = (struct world){.k = 4, .m = 2};
+    world_start(&e->w);
+    world_client_open(&e->t.c, RPC_CHUNK);
+    CHECK_OK(open_directories(&e->t.c, directories_of, DISKS, &e->s));
+    chunk_service_local(e->s, &local);
+    world_client_io(&e->t.c, &local);
+    /* No listener: whoever were to come by socket would find none. */
+    CHECK_OK(chunk_service_start(e->s, "10.0.0.1:1", &e->t.c.io, e->t.c.metadata));
+    e->w.chunk_count = DISKS;
+    world_furnish(&e->t, &e->w, DOMAIN_DISK);
+    e->w.chunk_count = 0; /* none to stop */
+}
+
+static void embedded_stop(struct embedded *e)
+{
+    chunk_service_stop(e->s);
+    chunk_service_free(e->s);
+    world_client_close(&e->t.c);
+    world_stop(&e->w);
+}
+
+static void function_calls(void)
+{
+    struct embedded e;
+    embedded_start(&e);
+    for (uint32_t i = 0; i < OBJECTS; i++)
+        CHECK_OK(world_put(&e.t, i, size_of(i)));
+    for (uint32_t i = 0; i < OBJECTS; i++)
+        CHECK_OK(world_get(&e.t, i, size_of(i)));
+    struct chunk_disk_status status[CHUNK_DISKS_MAX];
+    size_t n = chunk_service_disks(e.s, status, CHUNK_DISKS_MAX);
+    CHECK_EQ(n, DISKS);
+    for (size_t i = 0; i < n; i++) {
+        CHECK(status[i].registered);
+        CHECK(status[i].identity.id != 0);
+        CHECK(status[i].stats.shards >= OBJECTS);
+    }
+    embedded_stop(&e);
+}
+
+/* ---- what is missing is noticed ---- */
+
+/* The first chunk of any group, and the index of its slot i's holder. */
+static bool any_chunk(struct world_test *t, struct chunk_id *id, disk_id *holders)
+{
+    const struct cluster_map *map = map_cache_ref(t->c.map);
+    const struct cluster_pool *pool = cluster_map_pool(map, t->pool);
+    bool found = false;
+    for (uint32_t pg = 0; pg < pool_pg_count(pool) && !found; pg++) {
+        struct arena arena;
+        arena_init(&arena);
+        ListChunks list = LIST_CHUNKS__INIT;
+        list.pool = t->pool;
+        list.pg = pg;
+        list.max = 1;
+        Query query = QUERY__INIT;
+        query.body_case = QUERY__BODY_LIST_CHUNKS;
+        query.list_chunks = &list;
+        Answer *answer = NULL;
+        if (world_query(t, &query, &arena, &answer) == OK && answer->n_chunks == 1) {
+            chunk_id_decode(answer->chunks[0]->chunk_id.data, id);
+            pg_acting(pool, pg, holders);
+            found = true;
+        }
+        arena_release(&arena);
+    }
+    map_cache_unref(t->c.map, map);
+    return found;
+}
+
+static bool shard_there(struct world_test *t, disk_id disk, const struct chunk_id *chunk,
+                        uint8_t index)
+{
+    const struct shard_id id = {.chunk = *chunk, .index = index};
+    uint64_t nonce;
+    return world_verify(t, disk, &id, &nonce) == OK;
+}
+
+static bool comes_back(struct world_test *t, disk_id disk, const struct chunk_id *chunk,
+                       uint8_t index)
+{
+    bool back = false;
+    for (unsigned i = 0; i < 40 && !back; i++) {
+        sys_sleep_until(sys_now() + 250 * SYS_MS);
+        back = shard_there(t, disk, chunk, index);
+    }
+    return back;
+}
+
+/* A shard that its disk has lost: a read notices; or nobody reads, and the disk itself compares after
+ * an unclean stop. */
+static void missing(void)
+{
+    struct world w = {.chunk_count = 6, .k = 4, .m = 2};
+    struct world_test t = {0};
+    struct chunk_id chunk;
+    disk_id holders[POOL_SLOTS_MAX];
+    world_start(&w);
+    world_open(&t, &w);
+    CHECK_OK(world_put(&t, 1, 200000));
+    CHECK(world_wait_healed(&t, 20 * SYS_SECOND));
+    CHECK(any_chunk(&t, &chunk, holders));
+    const struct request_context request = world_ask();
+    CHECK_OK(shard_remove(t.c.shards, &request, holders[0], t.pool, &chunk, 1));
+    CHECK(!shard_there(&t, holders[0], &chunk, 0));
+    CHECK_OK(world_get(&t, 1, 200000));
+    CHECK(comes_back(&t, holders[0], &chunk, 0));
+    /* Shard 5 is parity, which no read asks for. */
+    CHECK_OK(shard_remove(t.c.shards, &request, holders[5], t.pool, &chunk, 1));
+    sys_sleep_until(sys_now() + 5 * SYS_SECOND);
+    CHECK(!shard_there(&t, holders[5], &chunk, 5));
+    for (unsigned i = 1; i <= w.chunk_count; i++)
+        if (world_disk_of(&t, i) == holders[5]) {
+            sim_crash(w.chunk_pid[i - 1]);
+            sim_restart(w.chunk_pid[i - 1]);
+        }
+    CHECK(comes_back(&t, holders[5], &chunk, 5));
+    world_client_close(&t.c);
+    world_stop(&w);
+}
+
+/* ---- hazard 20 ---- */
+
+static enum err write_shard(struct world_test *t, disk_id disk, const struct stored_shard *shard,
+                            uint64_t since)
+{
+    const struct request_context request = world_ask();
+    struct sys_event *event;
+    struct gather g;
+    struct shard_write *w = NULL;
+    struct buf *buf = NULL;
+    struct call *call;
+    CHECK_OK(sys_event_new(&event));
+    CHECK_OK(gather_init(&g, event, &request));
+    CHECK_OK(buf_get(t->c.io.buffers, shard->length, &buf));
+    world_fill(1, 0, buf->data, shard->length);
+    uint32_t crc = shard_crc(&shard->id, 0, buf->data, shard->length);
+    enum err e = shard_write_begin(t->c.shards, &g, disk, shard, since, 1, &w);
+    if (e == OK)
+        e = shard_write_append(w, buf, 0, shard->length, &crc);
+    if (e == OK) {
+        shard_write_commit(w, shard_crc_of_crcs(0, &crc, 1));
+        do
+            e = gather_next(&g, SYS_FOREVER, &call);
+        while (e == OK && !call_info(call).finished);
+        if (e == OK)
+            e = shard_write_result(w);
+    }
+    shard_write_free(w);
+    gather_release(&g);
+    buf_unref(buf);
+    sys_event_free(event);
+    return e;
+}
+
+static void stale(void)
+{
+    struct world w = {.chunk_count = 7, .k = 4, .m = 2};
+    struct world_test t = {0};
+    world_start(&w);
+    world_open(&t, &w);
+    struct stored_shard shard = {.pool = t.pool,
+                                 .length = 5000,
+                                 .chunk_length = 20000,
+                                 .cell = 65536,
+                                 .k = 4,
+                                 .m = 2,
+                                 .nonce = 77};
+    shard.id.chunk.write.bytes[0] = 1;
+    const struct cluster_map *map = map_cache_ref(t.c.map);
+    const struct cluster_pool *pool = cluster_map_pool(map, t.pool);
+    uint32_t pg = pg_of_chunk(pool, &shard.id.chunk);
+    const struct pg_slot old = *pool_slot(pool, pg, 0);
+    map_cache_unref(t.c.map, map);
+    disk_id from = slot_newest(&old), to = 0;
+    CHECK_OK(write_shard(&t, from, &shard, slot_since(&old)));
+    CHECK_OK(write_shard(&t, from, &shard, slot_since(&old) + 1000)); /* knows more than anybody */
+    CHECK_OK(world_set_disk(&t, from, DISK_DRAINING));
+    for (unsigned i = 0; i < 100 && (to == 0 || to == from); i++) {
+        sys_sleep_until(sys_now() + 100 * SYS_MS);
+        world_refresh(&t);
+        map = map_cache_ref(t.c.map);
+        to = slot_newest(pool_slot(cluster_map_pool(map, t.pool), pg, 0));
+        map_cache_unref(t.c.map, map);
+    }
+    CHECK(to != 0 && to != from);
+    sys_sleep_until(sys_now() + 2 * SYS_SECOND); /* the disk has heard of it as well */
+    CHECK_ERR(write_shard(&t, from, &shard, slot_since(&old)), ERR_STALE_PLACEMENT);
+    CHECK_OK(write_shard(&t, from, &shard, 0)); /* repair writes anywhere */
+    CHECK(world_wait_healed(&t, 60 * SYS_SECOND));
+    world_client_close(&t.c);
+    world_stop(&w);
+}
+
+static const struct test tests[] = {
+    {"directories: new, mounted, foreign, another cluster's", directories},
+    {"the embedded form calls functions", function_calls},
+    {"a missing shard is noticed by a read, or after a crash", missing},
+    {"only a change of the slot refuses a write", stale},
+    {0},
+};
+SUITE("chunkserver service, alone", tests)
