@@ -14,8 +14,9 @@ FLOOR_DIRS   := common/sys/posix common/sys/sim common/kv/leveldb common/kv/memo
 PACKAGES := libssl libcrypto libmicrohttpd libprotobuf-c expat jansson libxxhash libisal
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 FLAGS_release := -O2
-FLAGS_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
-FLAGS_tsan    := -O1 -fsanitize=thread
+# Instrumented code hides from gcc the ranges by which it judges truncation: release judges.
+FLAGS_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wno-format-truncation
+FLAGS_tsan    := -O1 -fsanitize=thread -Wno-format-truncation
 CFLAGS_ALL := -std=c11 -g -pthread -fno-omit-frame-pointer -fno-common $(WARNINGS) \
 	$(FLAGS_$(VARIANT)) -I. -Ibuild/gen $(CFLAGS)
 LDFLAGS_ALL := -pthread $(FLAGS_$(VARIANT)) $(LDFLAGS)

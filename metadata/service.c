@@ -595,8 +595,3 @@ enum err metadata_service_lead(struct metadata_service *s, struct shard_client *
 {
     return duties_start(s->duties, shards);
 }
-
-uint64_t metadata_service_member(const struct metadata_service *s)
-{
-    return s->member;
-}

@@ -96,6 +96,11 @@ void service_raft_handle(void *service, struct rpc_request *request)
     rpc_reply(request, OK, NULL, NULL, 0, 0);
 }
 
+uint64_t metadata_service_member(const struct metadata_service *s)
+{
+    return s->member;
+}
+
 void metadata_service_link(struct metadata_service *s, struct metadata_service *other)
 {
     sys_mutex_lock(&s->lock);

@@ -75,8 +75,9 @@ bool dev_process_is(const struct dev_process *p, const char *role);
 /* ---- its health (dev_health.c) ---- */
 
 /* Returns OK once all members vote and have a leader, every disk is up, every placement group has
- * its disks and the gateway listens; calls *waiting now and then with what is still missing (a
- * false answer ends it with ERR_CANCELLED). ERR_TIMEOUT with the last such text in problem. */
+ * its disks, and the gateway listens and knows that; calls *waiting now and then with what is still
+ * missing (a false answer ends it with ERR_CANCELLED). ERR_TIMEOUT with the last such text in
+ * problem. */
 enum err dev_wait_healthy(const struct dev_cluster *c, int64_t deadline,
                           bool (*waiting)(void *arg, const char *what), void *arg, char *problem,
                           size_t problem_max) MUST_USE;

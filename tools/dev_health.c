@@ -1,6 +1,7 @@
 /* When a local cluster is healthy: asked over the same calls as any tool's. */
 #include <stdio.h>
 #include <string.h>
+#include "common/proto/message_types.h"
 #include "tools/admin.h"
 #include "tools/dev_cluster.h"
 
@@ -32,7 +33,7 @@ static enum err members_vote(struct admin *a, const struct want *want, struct ar
 }
 
 static enum err disks_up(struct admin *a, const struct want *want, struct arena *arena,
-                         char words[WORDS])
+                         uint64_t *epoch, char words[WORDS])
 {
     struct request_context request = admin_request(a, ASK_FOR);
     GetMap get = GET_MAP__INIT;
@@ -46,6 +47,7 @@ static enum err disks_up(struct admin *a, const struct want *want, struct arena 
         return e ? e : ERR_UNAVAILABLE;
     }
     const MapInfo *map = answer->map;
+    *epoch = map->epoch;
     size_t up = 0, assigned = 0;
     for (size_t i = 0; i < map->n_disks; i++)
         up += map->disks[i]->up && !map->disks[i]->removed;
@@ -54,6 +56,24 @@ static enum err disks_up(struct admin *a, const struct want *want, struct arena 
     snprintf(words, WORDS, "disks: %zu of %zu up; pools: %zu of %zu placed", up, want->disks,
              assigned, map->n_pools);
     return up >= want->disks && map->n_pools > 0 && assigned == map->n_pools ? OK : ERR_UNAVAILABLE;
+}
+
+/* A gateway that has not seen the newest map yet refuses to make buckets. */
+static enum err gateway_knows(struct admin *a, uint64_t epoch, struct arena *arena,
+                              char words[WORDS])
+{
+    struct request_context request = admin_request(a, ASK_FOR);
+    Reports ask = REPORTS__INIT;
+    ProtobufCMessage *reply = NULL;
+    uint64_t seen = 0;
+    enum err e = metadata_call_leader(a->metadata, &request, MSG_REPORTS, &ask.base, arena, &reply);
+    const Reports *reports = (const Reports *)reply;
+    for (size_t i = 0; !e && reports && i < reports->n_heartbeats; i++)
+        if (reports->heartbeats[i]->role == RPC_GATEWAY && reports->heartbeats[i]->epoch > seen)
+            seen = reports->heartbeats[i]->epoch;
+    snprintf(words, WORDS, "gateway: at map epoch %llu of %llu", (unsigned long long)seen,
+             (unsigned long long)epoch);
+    return e ? e : seen >= epoch ? OK : ERR_UNAVAILABLE;
 }
 
 static enum err gateway_listens(const struct config *config, char words[WORDS])
@@ -73,10 +93,13 @@ static enum err look(struct admin *a, const struct config *config, const struct 
                      char words[WORDS])
 {
     struct arena arena;
+    uint64_t epoch = 0;
     arena_init(&arena);
     enum err e = members_vote(a, want, &arena, words);
     if (!e)
-        e = disks_up(a, want, &arena, words);
+        e = disks_up(a, want, &arena, &epoch, words);
+    if (!e)
+        e = gateway_knows(a, epoch, &arena, words);
     if (!e)
         e = gateway_listens(config, words);
     arena_release(&arena);

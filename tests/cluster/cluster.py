@@ -74,7 +74,10 @@ class Cluster:
         cairn("dev", "up", "--dir", self.dir, *[w for pair in words for w in pair])
         with open(os.path.join(self.dir, "credentials.env"), encoding="utf-8") as f:
             self.credentials = dict(line.strip().split("=", 1) for line in f if "=" in line)
-        self.environment = {**os.environ, **self.credentials,
+        # What a machine says about other clouds and proxies is not meant for this cluster.
+        plain = {k: v for k, v in os.environ.items()
+                 if not k.startswith("AWS_") and not k.lower().endswith("_proxy")}
+        self.environment = {**plain, **self.credentials,
                             "CAIRN_CONFIG": os.path.join(self.dir, "cairn.conf")}
 
     def close(self, keep_logs=False):
