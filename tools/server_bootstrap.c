@@ -1,17 +1,16 @@
 #include <stdio.h>
 #include <string.h>
-#include "common/base/seal.h"
-#include "common/base/text.h"
 #include "common/proto/message_types.h"
 #include "common/sys/log.h"
 #include "placement/cluster_map.h"
 #include "tools/cluster_key.h"
+#include "tools/credentials.h"
 #include "tools/server.h"
+#include "tools/user_new.h"
 
 /* A new cluster, or a new member of one. Everything here can be repeated after a crash: identities
  * are written before they are used, and what is there already is left as it is. */
 
-enum { ACCESS_KEY_CHARS = 20, SECRET_CHARS = 40, CREDENTIALS_MAX = 4096 };
 #define ASK_FOR   (5 * SYS_SECOND)
 #define ASK_PAUSE (200 * SYS_MS)
 
@@ -178,40 +177,14 @@ static enum err make_pool(struct server *s)
     return e == ERR_EXISTS ? OK : e;
 }
 
-/* The value of KEY=value in a file of such lines. */
-static bool find_value(const char *text, const char *key, char *out, size_t room)
-{
-    size_t key_n = strlen(key);
-    for (const char *line = text; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
-        if (strncmp(line, "export ", 7) == 0)
-            line += 7;
-        if (strncmp(line, key, key_n) != 0 || line[key_n] != '=')
-            continue;
-        const char *value = line + key_n + 1;
-        size_t n = strcspn(value, "\r\n");
-        if (n == 0 || n >= room)
-            return false;
-        memcpy(out, value, n);
-        out[n] = 0;
-        return true;
-    }
-    return false;
-}
-
-static enum err read_credentials(struct server *s, char *access_key, size_t access_room,
-                                 char *secret, size_t secret_room)
+static enum err read_credentials(struct server *s, struct user_keys *keys)
 {
     const char *path = s->config->root_credentials;
-    struct sys_file *file;
-    char text[CREDENTIALS_MAX + 1] = {0};
-    size_t n = 0;
-    enum err e = sys_file_open(path, SYS_OPEN_READ, &file);
-    if (e == OK) {
-        e = sys_file_read(file, 0, text, CREDENTIALS_MAX, &n);
-        sys_file_close(file);
-    }
-    if (e == OK && (!find_value(text, "AWS_ACCESS_KEY_ID", access_key, access_room) ||
-                    !find_value(text, "AWS_SECRET_ACCESS_KEY", secret, secret_room)))
+    char text[CREDENTIALS_MAX + 1];
+    enum err e = credentials_read(path, text);
+    if (e == OK &&
+        (!credentials_value(text, "AWS_ACCESS_KEY_ID", keys->access_key, sizeof keys->access_key) ||
+         !credentials_value(text, "AWS_SECRET_ACCESS_KEY", keys->secret, sizeof keys->secret)))
         e = ERR_FORMAT;
     return e == OK ? OK
                    : server_problem(s, e,
@@ -220,52 +193,24 @@ static enum err read_credentials(struct server *s, char *access_key, size_t acce
                                     path, err_text(e));
 }
 
-static void random_text(char *out, size_t n, const char *alphabet)
-{
-    size_t letters = strlen(alphabet);
-    for (size_t i = 0; i < n; i++) {
-        uint8_t byte;
-        do
-            sys_random(&byte, 1);
-        while (byte >= 256 / letters * letters);
-        out[i] = alphabet[byte % letters];
-    }
-    out[n] = 0;
-}
-
 static enum err make_root(struct server *s)
 {
-    char access_key[128], secret[128];
+    struct user_keys keys;
+    struct user_command user;
     bool given = s->config->root_credentials != NULL;
     if (given) {
-        enum err e = read_credentials(s, access_key, sizeof access_key, secret, sizeof secret);
+        enum err e = read_credentials(s, &keys);
         if (e != OK)
             return e;
     } else {
-        random_text(access_key, ACCESS_KEY_CHARS, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567");
-        random_text(secret, SECRET_CHARS,
-                    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789");
+        user_keys_random(&keys);
     }
-    uint8_t nonce[SEAL_NONCE_BYTES], sealed[sizeof secret + SEAL_OVERHEAD];
-    sys_random(nonce, sizeof nonce);
-    seal(s->keys.key[0].bytes, s->keys.key[0].id, nonce, access_key, secret, strlen(secret),
-         sealed);
-    char name[] = "root";
-    UserInfo user = USER_INFO__INIT;
-    user.name = name;
-    user.access_key = access_key;
-    user.sealed_secret = (ProtobufCBinaryData){strlen(secret) + SEAL_OVERHEAD, sealed};
-    user.root = true;
-    CreateUser body = CREATE_USER__INIT;
-    body.user = &user;
-    Command command = COMMAND__INIT;
-    command.body_case = COMMAND__BODY_CREATE_USER;
-    command.create_user = &body;
-    enum err e = execute(s, &command);
+    user_command(&user, &s->keys.key[0], "root", &keys, true);
+    enum err e = execute(s, &user.command);
     if (e == OK && !given)
         printf("The first user, root. This is printed once:\n"
                "  AWS_ACCESS_KEY_ID=%s\n  AWS_SECRET_ACCESS_KEY=%s\n",
-               access_key, secret);
+               keys.access_key, keys.secret);
     fflush(stdout);
     return e == ERR_EXISTS ? OK : e;
 }

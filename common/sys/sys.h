@@ -206,6 +206,8 @@ enum err sys_process_signal(const struct sys_process *p, enum sys_process_signal
 /* OK when it has ended (a child is reaped), ERR_TIMEOUT when it still runs. *status: what a child
  * exited with, 128 + signal when it was killed, -1 when it was no child of ours. */
 enum err sys_process_wait(const struct sys_process *p, int64_t deadline, int *status) MUST_USE;
+/* What another process has used so far. ERR_NOT_FOUND when it has ended. */
+enum err sys_process_usage(const struct sys_process *p, struct sys_usage *out) MUST_USE;
 /* The path of the program that this process runs. */
 enum err sys_program_path(char *out, size_t max) MUST_USE;
 /* A variable of the environment, NULL when unset. */

@@ -15,6 +15,7 @@
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include "common/sys/posix/posix_internal.h"
 
@@ -141,6 +142,31 @@ enum err sys_process_spawn(const char *const *argv, const char *output, struct s
     if (e == ERR_NOT_FOUND) /* it has ended already: whoever waits will reap it */
         *out = (struct sys_process){.pid = pid};
     return e == ERR_NOT_FOUND ? OK : e;
+}
+
+/* By the kernel's CPU clock of the process, in nanoseconds; /proc/PID/stat knows only ticks. */
+enum err sys_process_usage(const struct sys_process *p, struct sys_usage *out)
+{
+    char path[64];
+    clockid_t clock;
+    struct timespec t;
+    unsigned long size, resident = 0;
+    int fd = open_process(p);
+    if (fd < 0)
+        return ERR_NOT_FOUND;
+    *out = (struct sys_usage){.pid = (uint64_t)p->pid};
+    enum err e =
+        clock_getcpuclockid((pid_t)p->pid, &clock) || clock_gettime(clock, &t) ? ERR_NOT_FOUND : OK;
+    snprintf(path, sizeof path, "/proc/%lld/statm", (long long)p->pid);
+    FILE *f = e ? NULL : fopen(path, "re");
+    if (f && fscanf(f, "%lu %lu", &size, &resident) == 2)
+        out->resident_bytes = (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (f)
+        fclose(f);
+    if (!e)
+        out->cpu_ns = (int64_t)t.tv_sec * SYS_SECOND + t.tv_nsec;
+    close(fd);
+    return e;
 }
 
 enum err sys_program_path(char *out, size_t max)

@@ -25,6 +25,12 @@ enum err sys_process_wait(const struct sys_process *p, int64_t deadline, int *st
     return ERR_UNSUPPORTED;
 }
 
+enum err sys_process_usage(const struct sys_process *p, struct sys_usage *out)
+{
+    (void)p, (void)out;
+    return ERR_UNSUPPORTED;
+}
+
 enum err sys_program_path(char *out, size_t max)
 {
     (void)out, (void)max;

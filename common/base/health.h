@@ -1,0 +1,50 @@
+/* The names of what can be wrong with a cluster: what `cairn status` says, what metrics and alerts
+ * are named by. A name is never reused for something else. */
+#pragma once
+
+enum health_level { HEALTH_OK, HEALTH_WARN, HEALTH_ERR };
+
+/*  X(name, level, what to do) */
+#define HEALTH_LIST(X)                                                                         \
+    X(METADATA_UNREACHABLE, HEALTH_ERR,                                                        \
+      "Start the metadata servers, or mend the addresses and the key in the configuration.")   \
+    X(METADATA_NO_LEADER, HEALTH_ERR,                                                          \
+      "Bring a majority of the metadata servers back; until then nothing is read or written.") \
+    X(METADATA_MEMBER_UNREACHABLE, HEALTH_WARN,                                                \
+      "Start that metadata server again, or look into its log.")                               \
+    X(METADATA_TOLERATES_LESS, HEALTH_WARN,                                                    \
+      "Let every member join until all vote, and keep their number odd.")                      \
+    X(DISK_DOWN, HEALTH_WARN,                                                                  \
+      "Start its chunkserver; if the disk is lost, say so with cairn disk fail ID.")           \
+    X(DISK_FAILED, HEALTH_WARN,                                                                \
+      "Wait for the rebuild, then cairn disk remove ID, and put another disk in its place.")   \
+    X(DISK_SUSPECT, HEALTH_WARN,                                                               \
+      "It answers slowly: look at the kernel's log and the disk's own tests, or drain it.")    \
+    X(DISK_NEARFULL, HEALTH_WARN, "Add disks, or delete objects, before it is full.")          \
+    X(DISK_FULL, HEALTH_ERR, "Writes to it are refused: add disks, or delete objects.")        \
+    X(CORRUPT_SHARDS, HEALTH_WARN,                                                             \
+      "They are repaired from the others; replace a disk that shows them again and again.")    \
+    X(PG_UNAVAILABLE, HEALTH_ERR,                                                              \
+      "Bring back the disks that are down: some objects cannot be read until then.")           \
+    X(PG_DEGRADED, HEALTH_WARN,                                                                \
+      "Shards are missing; watch the rebuild with cairn rebuild status --watch.")              \
+    X(PG_MOVING, HEALTH_WARN,                                                                  \
+      "All shards are there and move to other disks; nothing is to be done.")                  \
+    X(PG_STRANDED, HEALTH_WARN,                                                                \
+      "Add disks in other failure domains: no disk can take what has to move.")                \
+    X(PG_UNASSIGNED, HEALTH_WARN,                                                              \
+      "The pool needs at least k+m disks that are in before it can take objects.")             \
+    X(REPAIR_PENDING, HEALTH_WARN,                                                             \
+      "Single shards wait for repair; it goes on by itself while their disks are up.")
+
+enum health_code {
+#define X(name, level, advice) HEALTH_CODE_##name,
+    HEALTH_LIST(X)
+#undef X
+        HEALTH_CODES
+};
+
+const char *health_name(enum health_code code);   /* "DISK_DOWN" */
+const char *health_advice(enum health_code code); /* a sentence: what to do */
+enum health_level health_level(enum health_code code);
+const char *health_level_name(enum health_level level); /* "HEALTH_WARN" */

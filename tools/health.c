@@ -1,0 +1,195 @@
+#include "tools/health.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NEARFULL_FREE_PERCENT = 15, NAMED_MAX = 6 };
+
+static void find(struct health *h, enum health_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void find(struct health *h, enum health_code code, const char *format, ...)
+{
+    struct health_finding *f = &h->findings[h->count++];
+    va_list args;
+    f->code = code;
+    va_start(args, format);
+    vsnprintf(f->text, sizeof f->text, format, args);
+    va_end(args);
+    if (health_level(code) > h->level)
+        h->level = health_level(code);
+}
+
+/* "3, 5, 8 and 4 more" */
+struct names {
+    size_t count;
+    char text[HEALTH_TEXT / 2];
+    size_t length;
+};
+
+static void name(struct names *n, const char *text)
+{
+    if (n->count++ >= NAMED_MAX || n->length >= sizeof n->text)
+        return;
+    int m = snprintf(n->text + n->length, sizeof n->text - n->length, "%s%s", n->length ? ", " : "",
+                     text);
+    n->length += m > 0 ? (size_t)m : 0;
+}
+
+static void name_disk(struct names *n, uint32_t id)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%u", id);
+    name(n, text);
+}
+
+static void find_named(struct health *h, enum health_code code, const struct names *n,
+                       const char *one, const char *many, const char *what)
+{
+    if (n->count == 0)
+        return;
+    char more[32] = "";
+    if (n->count > NAMED_MAX)
+        snprintf(more, sizeof more, " and %zu more", n->count - NAMED_MAX);
+    find(h, code, "%s %s%s %s", n->count == 1 ? one : many, n->text, more, what);
+}
+
+const DiskReport *facts_report(const struct cluster_facts *facts, uint32_t disk)
+{
+    const DiskReport *found = NULL;
+    if (!facts->reports)
+        return NULL;
+    for (size_t i = 0; i < facts->reports->n_heartbeats; i++) {
+        const Heartbeat *h = facts->reports->heartbeats[i];
+        for (size_t d = 0; d < h->n_disks; d++)
+            if (h->disks[d]->id == disk &&
+                (!found || h->disks[d]->incarnation >= found->incarnation))
+                found = h->disks[d];
+    }
+    return found;
+}
+
+int health_tolerates(const struct health *h)
+{
+    size_t majority = h->voters / 2 + 1;
+    return h->voters_answering < majority ? -1 : (int)(h->voters_answering - majority);
+}
+
+static void judge_metadata(const struct cluster_facts *f, struct health *h)
+{
+    struct names unreachable = {0};
+    if (!f->members) {
+        find(h, HEALTH_CODE_METADATA_UNREACHABLE, "no metadata server answers: %s",
+             err_text(f->members_error));
+        return;
+    }
+    for (size_t i = 0; i < f->members->n_members && i < VIEW_MEMBERS_MAX; i++) {
+        const MemberInfo *m = f->members->members[i];
+        h->voters += m->voter;
+        h->voters_answering += m->voter && f->member_answers[i] == OK;
+        if (f->member_answers[i])
+            name(&unreachable, m->address);
+    }
+    if (!f->members->leader || f->map_error)
+        find(h, HEALTH_CODE_METADATA_NO_LEADER, "%s, %zu of %zu voting members answer",
+             f->members->leader ? "the leader answers no query"
+                                : "the metadata group has no leader",
+             h->voters_answering, h->voters);
+    find_named(h, HEALTH_CODE_METADATA_MEMBER_UNREACHABLE, &unreachable, "metadata server",
+               "metadata servers", "cannot be reached");
+    size_t learners = f->members->n_members - h->voters;
+    if (learners)
+        find(h, HEALTH_CODE_METADATA_TOLERATES_LESS, "%zu of %zu metadata servers do not vote",
+             learners, f->members->n_members);
+    else if (h->voters % 2 == 0)
+        find(h, HEALTH_CODE_METADATA_TOLERATES_LESS,
+             "%zu metadata servers vote: no better than %zu", h->voters, h->voters - 1);
+}
+
+static void judge_disks(const struct cluster_facts *f, struct health *h)
+{
+    struct names down = {0}, failed = {0}, suspect = {0}, near = {0}, full = {0}, corrupt = {0};
+    uint64_t bad = 0;
+    for (size_t i = 0; i < f->info->n_disks; i++) {
+        const DiskInfo *d = f->info->disks[i];
+        if (d->removed)
+            continue;
+        const DiskReport *r = facts_report(f, d->id);
+        if (d->admin_state == DISK_FAILED)
+            name_disk(&failed, d->id);
+        else if (!d->up)
+            name_disk(&down, d->id);
+        else if (d->suspect)
+            name_disk(&suspect, d->id);
+        if (!r || !d->up || d->admin_state == DISK_FAILED)
+            continue;
+        if (r->full)
+            name_disk(&full, d->id);
+        else if (r->capacity_bytes &&
+                 r->free_bytes < r->capacity_bytes / 100 * NEARFULL_FREE_PERCENT)
+            name_disk(&near, d->id);
+        if (r->corrupt) {
+            name_disk(&corrupt, d->id);
+            bad += r->corrupt;
+        }
+    }
+    find_named(h, HEALTH_CODE_DISK_FULL, &full, "disk", "disks", "full");
+    find_named(h, HEALTH_CODE_DISK_FAILED, &failed, "disk", "disks", "failed");
+    find_named(h, HEALTH_CODE_DISK_DOWN, &down, "disk", "disks", "down");
+    find_named(h, HEALTH_CODE_DISK_SUSPECT, &suspect, "disk", "disks", "slow");
+    find_named(h, HEALTH_CODE_DISK_NEARFULL, &near, "disk", "disks", "nearly full");
+    if (bad) {
+        char what[64];
+        snprintf(what, sizeof what, "found %llu bad shards since the start",
+                 (unsigned long long)bad);
+        find_named(h, HEALTH_CODE_CORRUPT_SHARDS, &corrupt, "disk", "disks", what);
+    }
+}
+
+static void judge_groups(const struct cluster_facts *f, struct health *h)
+{
+    struct names unassigned = {0};
+    const struct census *c = &h->census;
+    census_take(f->map, &h->census);
+    for (size_t i = 0; i < f->info->n_pools; i++)
+        if (!f->info->pools[i]->assigned)
+            name(&unassigned, f->info->pools[i]->name);
+    if (c->pgs[PG_IS_UNAVAILABLE])
+        find(h, HEALTH_CODE_PG_UNAVAILABLE,
+             "%llu of %llu placement groups miss more shards than they tolerate",
+             (unsigned long long)c->pgs[PG_IS_UNAVAILABLE], (unsigned long long)c->pg_count);
+    if (c->pgs[PG_IS_DEGRADED])
+        find(h, HEALTH_CODE_PG_DEGRADED,
+             "%llu of %llu placement groups have less redundancy, %llu slots",
+             (unsigned long long)c->pgs[PG_IS_DEGRADED], (unsigned long long)c->pg_count,
+             (unsigned long long)c->slots_missing);
+    if (c->pgs[PG_MOVES])
+        find(h, HEALTH_CODE_PG_MOVING, "%llu of %llu placement groups are on the move",
+             (unsigned long long)c->pgs[PG_MOVES], (unsigned long long)c->pg_count);
+    if (f->stranded)
+        find(h, HEALTH_CODE_PG_STRANDED, "%u slots have to move and no disk can take them",
+             f->stranded);
+    find_named(h, HEALTH_CODE_PG_UNASSIGNED, &unassigned, "pool", "pools", "without disks");
+}
+
+/* Worst first, else in the order of the list. */
+static int finding_order(const void *a, const void *b)
+{
+    const struct health_finding *x = a, *y = b;
+    int lx = (int)health_level(x->code), ly = (int)health_level(y->code);
+    return lx != ly ? ly - lx : (int)x->code - (int)y->code;
+}
+
+void health_judge(const struct cluster_facts *f, struct health *h)
+{
+    memset(h, 0, sizeof *h);
+    judge_metadata(f, h);
+    if (f->info && f->map) {
+        judge_disks(f, h);
+        judge_groups(f, h);
+    }
+    if (f->status && f->status->repair_rows)
+        find(h, HEALTH_CODE_REPAIR_PENDING, "%llu chunks wait for the repair of single shards",
+             (unsigned long long)f->status->repair_rows);
+    qsort(h->findings, h->count, sizeof h->findings[0], finding_order);
+}

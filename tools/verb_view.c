@@ -1,0 +1,228 @@
+#include "tools/verb_view.h"
+#include <stdio.h>
+#include <string.h>
+#include "common/base/text.h"
+#include "common/client/map_cache.h"
+#include "common/proto/message_types.h"
+#include "common/sys/sys.h"
+
+#define MEMBER_ASK (1500 * SYS_MS)
+
+int view_open(struct cli *cli, struct cluster_view *v)
+{
+    char problem[CONFIG_PROBLEM];
+    memset(v, 0, sizeof *v);
+    arena_init(&v->arena);
+    int status = cli_config(cli, &v->config);
+    if (!status && admin_open(&v->admin, &v->config, problem))
+        status = cli_failed("%s", problem);
+    return status;
+}
+
+void view_forget(struct cluster_view *v)
+{
+    cluster_map_free(v->map);
+    v->map = NULL;
+    memset(&v->facts, 0, sizeof v->facts);
+    memset(v->own, 0, sizeof v->own);
+    arena_clear(&v->arena);
+}
+
+void view_close(struct cluster_view *v)
+{
+    view_forget(v);
+    arena_release(&v->arena);
+    admin_close(&v->admin);
+    config_release(&v->config);
+}
+
+static enum err find_address(const char *text, int64_t deadline, struct sys_addr *out)
+{
+    char host[256];
+    uint64_t port;
+    size_t n;
+    const char *colon = strrchr(text, ':');
+    if (sys_addr_parse(text, out) == OK)
+        return OK;
+    if (!colon || (size_t)(colon - text) >= sizeof host ||
+        decimal_parse(colon + 1, strlen(colon + 1), &port) || port > UINT16_MAX)
+        return ERR_INVALID;
+    memcpy(host, text, (size_t)(colon - text));
+    host[colon - text] = 0;
+    return sys_resolve(host, (uint16_t)port, deadline, out, 1, &n);
+}
+
+enum err view_call(struct cluster_view *v, const char *address, uint16_t type,
+                   const ProtobufCMessage *body, const ProtobufCMessageDescriptor *reply_type,
+                   int64_t timeout, ProtobufCMessage **reply)
+{
+    struct request_context request = admin_request(&v->admin, timeout);
+    struct sys_addr addr;
+    struct rpc_peer *peer;
+    *reply = NULL;
+    enum err e = find_address(address, request.deadline, &addr);
+    if (!e)
+        e = rpc_peer_get(v->admin.node, &addr, &peer);
+    return e ? e : rpc_control_call(peer, &request, type, body, reply_type, &v->arena, reply);
+}
+
+enum err view_ask_members(struct cluster_view *v)
+{
+    struct request_context request = admin_request(&v->admin, 0);
+    Members *members = NULL;
+    enum err e = metadata_members(v->admin.metadata, &request, &v->arena, &members);
+    v->facts.members_error = e;
+    if (e)
+        return e;
+    v->facts.members = members;
+    const Members *leaders = NULL;
+    size_t n = members->n_members < VIEW_MEMBERS_MAX ? members->n_members : VIEW_MEMBERS_MAX;
+    for (size_t i = 0; i < n; i++) {
+        Members ask = MEMBERS__INIT;
+        ProtobufCMessage *reply;
+        v->facts.member_answers[i] = view_call(v, members->members[i]->address, MSG_MEMBERS,
+                                               &ask.base, &members__descriptor, MEMBER_ASK, &reply);
+        if (v->facts.member_answers[i] == OK && !reply)
+            v->facts.member_answers[i] = ERR_FORMAT;
+        v->own[i] = v->facts.member_answers[i] ? NULL : (const Members *)reply;
+        if (v->own[i] && v->own[i]->leader == members->members[i]->id)
+            leaders = v->own[i];
+    }
+    /* Who else is reachable and how far they are, only the leader knows; it lists the same members
+     * unless one has come or gone just now. */
+    bool same = leaders && leaders->n_members == members->n_members;
+    for (size_t i = 0; same && i < n; i++)
+        same = leaders->members[i]->id == members->members[i]->id;
+    if (same)
+        v->facts.members = leaders;
+    return OK;
+}
+
+enum err view_query(struct cluster_view *v, const Query *query, Answer **answer)
+{
+    struct request_context request = admin_request(&v->admin, 0);
+    *answer = NULL;
+    enum err e = metadata_query(v->admin.metadata, &request, query, &v->arena, answer);
+    return e || *answer ? e : ERR_UNAVAILABLE;
+}
+
+enum err view_execute(struct cluster_view *v, Command *command, Result **result)
+{
+    struct request_context request = admin_request(&v->admin, 0);
+    *result = NULL;
+    return metadata_execute(v->admin.metadata, &request, command, &v->arena, result);
+}
+
+enum err view_ask_map(struct cluster_view *v)
+{
+    GetMap get = GET_MAP__INIT;
+    Query query = QUERY__INIT;
+    Answer *answer;
+    query.body_case = QUERY__BODY_GET_MAP;
+    query.get_map = &get;
+    enum err e = view_query(v, &query, &answer);
+    if (!e && !answer->map)
+        e = ERR_FORMAT;
+    if (!e) {
+        v->map = cluster_map_new();
+        e = map_apply_delta(v->map, answer->map);
+    }
+    if (!e) {
+        v->facts.info = answer->map;
+        v->facts.map = v->map;
+    }
+    v->facts.map_error = e;
+    return e;
+}
+
+enum err view_ask_reports(struct cluster_view *v)
+{
+    struct request_context request = admin_request(&v->admin, 0);
+    Reports ask = REPORTS__INIT;
+    ProtobufCMessage *reply = NULL;
+    enum err e = metadata_call_leader(v->admin.metadata, &request, MSG_REPORTS, &ask.base,
+                                      &v->arena, &reply);
+    if (!e && reply)
+        v->facts.reports = (const Reports *)reply;
+    return e;
+}
+
+enum err view_ask_status(struct cluster_view *v)
+{
+    GetStatus get = GET_STATUS__INIT;
+    Query query = QUERY__INIT;
+    Answer *answer;
+    query.body_case = QUERY__BODY_GET_STATUS;
+    query.get_status = &get;
+    enum err e = view_query(v, &query, &answer);
+    if (!e)
+        v->facts.status = answer->status;
+    return e;
+}
+
+int view_need_map(struct cluster_view *v)
+{
+    enum err e = view_ask_map(v);
+    return e ? view_failed(v, e, "the cluster map") : CLI_OK;
+}
+
+int view_failed(const struct cluster_view *v, enum err e, const char *what)
+{
+    const struct config_list *list = &v->config.metadata;
+    char addresses[512] = "";
+    size_t n = 0;
+    for (size_t i = 0; i < list->count && n < sizeof addresses; i++)
+        n += (size_t)snprintf(addresses + n, sizeof addresses - n, " %s", list->items[i]);
+    cli_failed("%s: %s", what, err_text(e));
+    if (e == ERR_AUTHENTICATION || e == ERR_FOREIGN_CLUSTER)
+        return cli_failed("the key in %s is not that of the cluster at%s", v->config.cluster_key,
+                          addresses);
+    if (err_retryable(e) || !err_outcome_known(e))
+        return cli_failed("the metadata servers are at%s: do a majority of them run? "
+                          "`cairn raft status` tells",
+                          addresses);
+    return CLI_FAILED;
+}
+
+const DiskInfo *view_disk(const struct cluster_view *v, uint32_t id)
+{
+    for (size_t i = 0; i < v->facts.info->n_disks; i++)
+        if (v->facts.info->disks[i]->id == id && !v->facts.info->disks[i]->removed)
+            return v->facts.info->disks[i];
+    return NULL;
+}
+
+const struct cluster_pool *view_pool(const struct cluster_view *v, const char *text)
+{
+    uint64_t id;
+    const struct cluster_pool *pool = cluster_map_pool_named(v->map, text);
+    if (!pool && decimal_parse(text, strlen(text), &id) == OK && id <= UINT32_MAX)
+        pool = cluster_map_pool(v->map, (uint32_t)id);
+    return pool;
+}
+
+const char *view_admin_name(uint32_t admin_state)
+{
+    static const char *const names[DISK_ADMIN_COUNT] = {"in", "out", "draining", "failed"};
+    return admin_state < DISK_ADMIN_COUNT ? names[admin_state] : "unknown";
+}
+
+const char *view_domain_name(uint32_t domain)
+{
+    static const char *const names[FAILURE_DOMAIN_COUNT] = {"disk", "host", "rack", "zone"};
+    return domain < FAILURE_DOMAIN_COUNT ? names[domain] : "unknown";
+}
+
+const char *view_bytes(struct cluster_view *v, uint64_t n)
+{
+    char text[32];
+    bytes_format(n, text, sizeof text);
+    return arena_string(&v->arena, text);
+}
+
+const char *view_hex(struct cluster_view *v, const void *data, size_t n)
+{
+    char *out = arena_alloc(&v->arena, 2 * n + 1);
+    hex_encode(data, n, out);
+    return out;
+}
