@@ -51,7 +51,9 @@ class Command:
         self.address = self.endpoint.split("//", 1)[1]
         self.key = cluster.credentials["AWS_ACCESS_KEY_ID"]
         self.secret = cluster.credentials["AWS_SECRET_ACCESS_KEY"]
-        self.environment = {**cluster.environment, "PATH": "/usr/bin:/bin", "HOME": cluster.home}
+        # Nothing of the surroundings that could make the client behave unlike a fresh one.
+        self.environment = {"PATH": "/usr/bin:/bin", "HOME": cluster.home,
+                            "AWS_EC2_METADATA_DISABLED": "true", **cluster.credentials}
 
     def run(self, *words, timeout=600):
         done = subprocess.run(words, env=self.environment, stdin=subprocess.DEVNULL,
