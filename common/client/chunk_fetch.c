@@ -7,6 +7,7 @@
 #define HEDGE_LEAST   (3 * SYS_MS)
 #define HEDGE_MOST    (500 * SYS_MS)
 #define HEDGE_UNKNOWN (50 * SYS_MS) /* while no latencies are known */
+#define BUSY_PAUSE    (5 * SYS_MS)
 
 enum err chunk_source_init(struct chunk_source *s, const struct chunk_io *io, struct gather *g,
                            const struct cluster_map *map, uint32_t pool_id,
@@ -46,18 +47,20 @@ static void drop(struct fetch_shard *s)
     s->bytes = NULL;
 }
 
-/* Asks the next holder that can be asked; FETCH_FAILED when there is none left. ERR_BUSY: no
- * buffer. */
+/* Asks the next holder that can be asked; FETCH_FAILED when there is none left. A buffer of a call
+ * that has finished is used again. ERR_BUSY: no buffer. */
 static enum err ask(struct fetch *f, unsigned index, struct shard_range range)
 {
     struct chunk_source *source = f->source;
     struct fetch_shard *s = &f->shards[index];
     const struct cluster_pool *pool = cluster_map_pool(source->map, source->pool_id);
     const struct pg_slot *slot = pool_slot(pool, source->pg, index);
-    struct buf *into = NULL;
-    enum err e = buf_get(source->io->buffers, range.length, &into);
-    if (e != OK)
-        return e;
+    if (s->bytes && s->bytes->capacity < range.length)
+        drop(s);
+    if (!s->bytes && buf_get(source->io->buffers, range.length, &s->bytes) != OK) {
+        s->bytes = NULL;
+        return ERR_BUSY;
+    }
     const struct shard_id id = {.chunk = source->id, .index = (uint8_t)index};
     while (slot && s->next_holder < slot->count) {
         const struct slot_holder *holder = &slot->holders[s->next_holder++];
@@ -65,86 +68,78 @@ static enum err ask(struct fetch *f, unsigned index, struct shard_range range)
             !cluster_map_disk_holds(source->map, holder->disk) ||
             shard_disk_avoided(source->io->shards, holder->disk))
             continue;
-        e = shard_read_begin(source->io->shards, source->gather, holder->disk, source->pool_id, &id,
-                             holder->since_epoch, range, into, 0, f->tag + index, &s->read);
-        if (e != OK)
+        s->started = sys_now();
+        if (shard_read_begin(source->io->shards, source->gather, holder->disk, source->pool_id, &id,
+                             holder->since_epoch, range, s->bytes, 0, f->tag + index,
+                             &s->read) != OK)
             continue;
         s->state = FETCH_ASKED;
-        s->disk = holder->disk;
         s->asked = range;
-        s->bytes = into;
-        s->started = sys_now();
         return OK;
     }
-    buf_unref(into);
+    drop(s);
     s->state = FETCH_FAILED;
     return OK;
 }
 
-/* How many shards cover the whole of `cover`, or will when their answer comes. */
-static unsigned covering(const struct fetch *f)
+/* F6: when it began, as far as anybody was there to see it. */
+static int64_t began(const struct fetch *f, const struct fetch_shard *s)
+{
+    return s->started > f->source->resumed ? s->started : f->source->resumed;
+}
+
+static bool is_late(const struct fetch *f, const struct fetch_shard *s, int64_t now)
+{
+    return s->state == FETCH_ASKED && now - began(f, s) >= f->hedge;
+}
+
+static int64_t limit(const struct fetch *f)
+{
+    return 2 * f->source->io->timeouts.shard_progress;
+}
+
+/* How many shards cover the whole of `cover`, or will shortly. */
+static unsigned promising(const struct fetch *f, int64_t now)
 {
     unsigned n = 0;
     for (unsigned i = 0; i < width(f); i++) {
         const struct fetch_shard *s = &f->shards[i];
-        n += (s->state == FETCH_ASKED || s->state == FETCH_HAVE) && covers(&s->asked, &f->cover);
+        bool good = s->state == FETCH_HAVE || (s->state == FETCH_ASKED && !is_late(f, s, now));
+        n += good && covers(&s->asked, &f->cover);
     }
     return n;
 }
 
-/* Degraded: besides what is asked already (`late` of it perhaps never answered), asks until k shards
- * that cover everything are on their way. */
-static enum err ask_others(struct fetch *f, unsigned late)
+/* Asks until k shards that cover everything are here or in time: those that have not been asked yet,
+ * then the wanted ones that have been read only in part. */
+static enum err ask_others(struct fetch *f, int64_t now)
 {
+    unsigned good = promising(f, now);
     f->degraded = true;
-    for (unsigned i = 0; i < width(f) && covering(f) < f->source->k + late; i++) {
-        struct fetch_shard *s = &f->shards[i];
-        if (s->state == FETCH_FAILED || (s->state == FETCH_ASKED && !covers(&s->asked, &f->cover)))
+    for (unsigned n = 0; n < 2 * width(f) && good < f->source->k; n++) {
+        struct fetch_shard *s = &f->shards[n % width(f)];
+        bool again = n >= width(f) && s->state == FETCH_HAVE && !covers(&s->asked, &f->cover);
+        if (s->state != FETCH_IDLE && !again)
             continue;
-        if (s->state != FETCH_IDLE && covers(&s->asked, &f->cover))
-            continue;
-        /* A wanted shard that had been read in part is read again as a whole. */
-        if (s->state == FETCH_HAVE) {
-            drop(s);
-            s->next_holder = s->next_holder ? s->next_holder - 1 : 0;
+        if (again) {
+            s->state = FETCH_IDLE;
+            s->next_holder--;
         }
-        enum err e = ask(f, i, f->cover);
+        enum err e = ask(f, n % width(f), f->cover);
         if (e != OK)
             return e;
+        good += s->state == FETCH_ASKED;
     }
     return OK;
 }
 
-/* ERR_NOT_FOUND when no shard was ever seen and every holder denied it. */
+/* ERR_NOT_FOUND when no shard was ever seen and so many are denied that the chunk cannot be there. */
 static enum err lost(const struct fetch *f)
 {
-    const struct chunk_source *s = f->source;
-    return s->found == 0 && s->missing > s->m ? ERR_NOT_FOUND : ERR_SHARDS_LOST;
-}
-
-static bool any_asked(const struct fetch *f)
-{
+    unsigned denied = 0;
     for (unsigned i = 0; i < width(f); i++)
-        if (f->shards[i].state == FETCH_ASKED)
-            return true;
-    return false;
-}
-
-/* Asked shards that are wanted and have not answered. */
-static unsigned wanted_late(const struct fetch *f)
-{
-    unsigned n = 0;
-    for (unsigned i = 0; i < width(f); i++)
-        n += f->shards[i].state == FETCH_ASKED && f->shards[i].wanted.length > 0;
-    return n;
-}
-
-static bool wanted_failed(const struct fetch *f)
-{
-    for (unsigned i = 0; i < width(f); i++)
-        if (f->shards[i].state == FETCH_FAILED && f->shards[i].wanted.length > 0)
-            return true;
-    return false;
+        denied += f->source->denied >> i & 1;
+    return f->source->found == 0 && denied > f->source->m ? ERR_NOT_FOUND : ERR_SHARDS_LOST;
 }
 
 enum err fetch_start(struct fetch *f)
@@ -159,20 +154,42 @@ enum err fetch_start(struct fetch *f)
     }
     assert(from < to && to - from <= FETCH_BYTES_MAX);
     f->cover = (struct shard_range){.offset = from, .length = to - from};
+    int64_t p95 = chunk_latency_percentile(f->source->io->latency, LATENCY_READ, 95, HEDGE_UNKNOWN);
+    f->hedge = p95 < HEDGE_LEAST ? HEDGE_LEAST : p95 > HEDGE_MOST ? HEDGE_MOST : p95;
+    f->wake_at = sys_now() + f->hedge;
+    bool failed = false;
     enum err e = OK;
     for (unsigned i = 0; e == OK && i < width(f); i++)
-        if (f->shards[i].wanted.length > 0)
+        if (f->shards[i].wanted.length > 0) {
             e = ask(f, i, f->shards[i].wanted);
-    if (e == OK && wanted_failed(f))
-        e = ask_others(f, 0);
-    if (e != OK) {
+            failed |= f->shards[i].state == FETCH_FAILED;
+        }
+    if (e == OK && failed)
+        e = ask_others(f, sys_now());
+    if (e != OK)
         fetch_release(f);
-        return e;
-    }
-    int64_t p95 = chunk_latency_percentile(f->source->io->latency, LATENCY_READ, 95, HEDGE_UNKNOWN);
-    p95 = p95 < HEDGE_LEAST ? HEDGE_LEAST : p95 > HEDGE_MOST ? HEDGE_MOST : p95;
-    f->hedge_at = sys_now() + p95;
-    return OK;
+    return e;
+}
+
+static void note_latency(const struct fetch *f, const struct fetch_shard *s)
+{
+    const struct chunk_source *source = f->source;
+    if (source->timed == f && s->started >= source->timed_since)
+        chunk_latency_note(source->io->latency, LATENCY_READ, sys_now() - s->started);
+}
+
+/* Whether the same holder is asked once more. */
+static bool is_excused(const struct fetch *f, struct fetch_shard *s, enum err e)
+{
+    if (e != ERR_CLOSED && e != ERR_TIMEOUT)
+        return false;
+    if (s->started < f->source->resumed)
+        return true;
+    /* A connection that had idled may break under the first call that uses it. */
+    if (e != ERR_CLOSED || s->repeated)
+        return false;
+    s->repeated = true;
+    return true;
 }
 
 void fetch_take(struct fetch *f, uint32_t tag)
@@ -185,75 +202,136 @@ void fetch_take(struct fetch *f, uint32_t tag)
     enum err e = shard_read_result(s->read, &nonce);
     if (e == OK && source->nonce == 0)
         source->nonce = nonce;
+    shard_read_free(s->read);
+    s->read = NULL;
     if (e == OK && nonce == source->nonce) {
         s->state = FETCH_HAVE;
         source->found++;
-        chunk_latency_note(source->io->latency, LATENCY_READ, sys_now() - s->started);
-        shard_read_free(s->read);
-        s->read = NULL;
+        note_latency(f, s);
         return;
     }
-    source->missing += e == ERR_NOT_FOUND;
-    drop(s);
+    if (e == ERR_NOT_FOUND)
+        source->denied |= UINT64_C(1) << (tag - f->tag);
     s->state = FETCH_IDLE;
-    /* Its older holders; then, in fetch_poll, the others. */
+    if (is_excused(f, s, e))
+        s->next_holder--;
+    /* Its holders; then, in fetch_poll, the others. Without a buffer it stays idle until then. */
     if (ask(f, tag - f->tag, s->asked) != OK)
-        s->state = FETCH_FAILED;
+        s->state = FETCH_IDLE;
+}
+
+/* F5 */
+static void expire(struct fetch *f, int64_t now)
+{
+    for (unsigned i = 0; i < width(f); i++) {
+        struct fetch_shard *s = &f->shards[i];
+        if (s->state != FETCH_ASKED || now - began(f, s) < limit(f))
+            continue;
+        /* The buffer may still be written to: it goes with the call. */
+        drop(s);
+        s->state = FETCH_IDLE;
+        if (ask(f, i, s->asked) != OK)
+            s->state = FETCH_IDLE;
+    }
+}
+
+/* All that is wanted is here: what else was asked is not waited for. */
+static void finish(struct fetch *f)
+{
+    f->done = true;
+    for (unsigned i = 0; i < width(f); i++) {
+        struct fetch_shard *s = &f->shards[i];
+        bool used = s->state == FETCH_HAVE && s->wanted.length > 0;
+        /* A late one has taken at least this long: without it the percentiles would know only those
+         * that were in time. */
+        if (s->state == FETCH_ASKED && s->wanted.length > 0)
+            note_latency(f, s);
+        if (!used) {
+            drop(s);
+            s->state = FETCH_FAILED;
+        }
+    }
 }
 
 /* k shards that cover everything are here: computes what is wanted and missing. */
 static enum err decode(struct fetch *f)
 {
     struct erasure_cell present[POOL_SLOTS_MAX];
-    size_t n = 0;
-    for (unsigned i = 0; i < width(f); i++) {
-        const struct fetch_shard *s = &f->shards[i];
-        if (s->state == FETCH_HAVE && covers(&s->asked, &f->cover))
-            present[n++] = (struct erasure_cell){
-                .index = i, .bytes = s->bytes->data + (f->cover.offset - s->asked.offset)};
-    }
+    unsigned wanted[POOL_SLOTS_MAX];
+    uint8_t *out[POOL_SLOTS_MAX];
+    size_t present_n = 0, wanted_n = 0;
     for (unsigned i = 0; i < width(f); i++) {
         struct fetch_shard *s = &f->shards[i];
+        if (s->state == FETCH_HAVE && covers(&s->asked, &f->cover))
+            present[present_n++] = (struct erasure_cell){
+                .index = i, .bytes = s->bytes->data + (f->cover.offset - s->asked.offset)};
         if (s->wanted.length == 0 || s->state == FETCH_HAVE)
             continue;
-        enum err e = buf_get(f->source->io->buffers, f->cover.length, &s->decoded);
-        if (e != OK)
-            return e;
-        uint8_t *out = s->decoded->data;
-        e = erasure_decode(&f->source->erasure, f->cover.length, present, n, &i, 1, &out);
-        if (e != OK)
-            return e;
+        if (!s->decoded && buf_get(f->source->io->buffers, f->cover.length, &s->decoded) != OK) {
+            s->decoded = NULL;
+            return ERR_BUSY;
+        }
+        wanted[wanted_n] = i;
+        out[wanted_n++] = s->decoded->data;
     }
-    f->done = true;
-    return OK;
+    enum err e = erasure_decode(&f->source->erasure, f->cover.length, present, present_n, wanted,
+                                wanted_n, out);
+    if (e == OK)
+        finish(f);
+    return e;
+}
+
+struct survey {
+    bool complete, failed, late, asked;
+    unsigned have; /* that cover everything */
+};
+
+static struct survey survey(const struct fetch *f, int64_t now)
+{
+    struct survey v = {.complete = true};
+    for (unsigned i = 0; i < width(f); i++) {
+        const struct fetch_shard *s = &f->shards[i];
+        bool wanted = s->wanted.length > 0;
+        v.complete &= !wanted || s->state == FETCH_HAVE;
+        v.failed |= wanted && (s->state == FETCH_FAILED || s->state == FETCH_IDLE);
+        v.late |= wanted && is_late(f, s, now);
+        v.have += s->state == FETCH_HAVE && covers(&s->asked, &f->cover);
+        v.asked |= s->state == FETCH_ASKED;
+    }
+    return v;
+}
+
+static int64_t next_wake(const struct fetch *f, int64_t now)
+{
+    int64_t wake = SYS_FOREVER;
+    for (unsigned i = 0; i < width(f); i++) {
+        const struct fetch_shard *s = &f->shards[i];
+        int64_t at = began(f, s) + (is_late(f, s, now) ? limit(f) : f->hedge);
+        if (s->state == FETCH_ASKED && at < wake)
+            wake = at;
+    }
+    return wake;
 }
 
 enum err fetch_poll(struct fetch *f, int64_t now)
 {
     if (f->done)
         return OK;
-    bool complete = true;
-    unsigned have = 0;
-    for (unsigned i = 0; i < width(f); i++) {
-        const struct fetch_shard *s = &f->shards[i];
-        complete &= s->wanted.length == 0 || s->state == FETCH_HAVE;
-        have += s->state == FETCH_HAVE && covers(&s->asked, &f->cover);
-    }
-    if (complete) {
-        f->done = true;
+    expire(f, now);
+    struct survey v = survey(f, now);
+    if (v.complete) {
+        finish(f);
         return OK;
     }
-    if (have >= f->source->k)
+    if (v.have >= f->source->k)
         return decode(f);
-    unsigned late = now >= f->hedge_at ? wanted_late(f) : 0;
     enum err e = OK;
-    if (wanted_failed(f) || f->degraded || late > 0) {
-        e = ask_others(f, late < f->source->m ? late : f->source->m);
-        if (late > 0)
-            f->hedge_at = e == ERR_BUSY ? now + HEDGE_LEAST : SYS_FOREVER;
-    }
+    if (v.failed || v.late || f->degraded)
+        e = ask_others(f, now);
+    f->wake_at = e == ERR_BUSY ? now + BUSY_PAUSE : next_wake(f, now);
+    v = survey(f, now);
     /* Without memory for more it goes on with what has been asked. */
-    if (any_asked(f))
+    if (v.asked)
         return e == ERR_BUSY ? OK : e;
     return e == OK ? lost(f) : e;
 }

@@ -5,9 +5,13 @@
  * Rules
  *  F1  A shard is asked of its newest holder first, then of the older ones.
  *  F2  A disk that is down or whose breaker is open counts as failed without being asked.
- *  F3  A failed shard, or one that is late (hedge), is replaced by asking others until k answer that
- *      cover its range; what comes first is used.
- *  F4  Only shards of one nonce are decoded together, or put side by side. */
+ *  F3  Where a wanted shard has failed or is late (hedge), others are asked until k that cover its
+ *      range are here or in time; what comes first is used. A shard that is asked instead can be
+ *      late too.
+ *  F4  Only shards of one nonce are decoded together, or put side by side.
+ *  F5  A shard that has not come within two progress time-outs has failed, wherever its disk is.
+ *  F6  The owner may be away for long between two polls (a client that takes its bytes slowly): what
+ *      broke or was late meanwhile says nothing about the disk, and is asked again. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,10 +33,13 @@ struct chunk_source {
     uint8_t k, m;
     struct erasure erasure;
     struct stripe_layout layout;
-    uint64_t nonce;   /* 0 until the first shard has answered */
-    disk_id excluded; /* never asked (a rebuild's target); 0: none */
-    uint32_t missing; /* answers ERR_NOT_FOUND so far */
-    uint32_t found;   /* shards that answered with bytes */
+    uint64_t nonce;            /* 0 until the first shard has answered */
+    disk_id excluded;          /* never asked (a rebuild's target); 0: none */
+    uint64_t denied;           /* bit i: a holder of shard i does not have it */
+    uint32_t found;            /* shards that answered with bytes */
+    int64_t resumed;           /* since when its owner is back from being away for long */
+    const struct fetch *timed; /* whose latencies are worth noting: the one that is waited for .. */
+    int64_t timed_since;       /* .. and only of calls begun since then */
 };
 
 enum fetch_state { FETCH_IDLE, FETCH_ASKED, FETCH_HAVE, FETCH_FAILED };
@@ -40,7 +47,7 @@ enum fetch_state { FETCH_IDLE, FETCH_ASKED, FETCH_HAVE, FETCH_FAILED };
 struct fetch_shard {
     enum fetch_state state;
     uint8_t next_holder;
-    disk_id disk;
+    bool repeated;             /* its connection broke, and the same holder was asked again */
     struct shard_range wanted; /* what the caller needs of it; length 0: nothing */
     struct shard_range asked;  /* what is or was read */
     struct shard_read *read;
@@ -55,7 +62,8 @@ struct fetch {
     struct shard_range cover; /* the smallest range over all wanted */
     bool degraded;            /* others than the wanted shards are asked too */
     bool done;
-    int64_t hedge_at;
+    int64_t hedge;   /* a shard is late this long after it was asked */
+    int64_t wake_at; /* when to poll again though nothing has finished */
     struct fetch_shard shards[POOL_SLOTS_MAX];
 };
 
@@ -71,8 +79,8 @@ enum err chunk_source_init(struct chunk_source *s, const struct chunk_io *io, st
 enum err fetch_start(struct fetch *f) MUST_USE;
 /* A call of this fetch (by its tag) has finished. */
 void fetch_take(struct fetch *f, uint32_t tag);
-/* Whether all wanted bytes are there; hedges when the time has come. ERR_SHARDS_LOST when they can
- * not be had, ERR_BUSY when buffers are missing for that. */
+/* Whether all wanted bytes are there (f->done); hedges when the time has come. ERR_SHARDS_LOST or
+ * ERR_NOT_FOUND when they can not be had, ERR_BUSY when buffers are missing for that. */
 enum err fetch_poll(struct fetch *f, int64_t now) MUST_USE;
 /* The wanted range of a shard, once done. */
 const uint8_t *fetch_bytes(const struct fetch *f, unsigned index);

@@ -12,6 +12,8 @@ enum {
     STRAGGLE_WINDOW = 10,
     STRAGGLE_LIMIT = 3,
 };
+/* A disk that was given no grace cannot show that it is well again: it is tried after this long. */
+#define STRAGGLE_MEMORY (30 * SYS_SECOND)
 
 struct samples {
     int64_t ring[SAMPLES];
@@ -22,6 +24,7 @@ struct samples {
 struct straggler {
     disk_id disk;
     uint16_t late; /* of the last STRAGGLE_WINDOW writes, newest in bit 0 */
+    int64_t last_late;
 };
 
 struct chunk_latency {
@@ -85,20 +88,25 @@ int64_t chunk_latency_percentile(struct chunk_latency *l, enum latency_kind kind
 
 void chunk_latency_straggled(struct chunk_latency *l, disk_id disk, bool late)
 {
+    int64_t now = sys_now();
     sys_mutex_lock(&l->lock);
     struct straggler *s = &l->stragglers[disk % DISKS];
     if (s->disk != disk)
         *s = (struct straggler){.disk = disk};
+    if (late)
+        s->last_late = now;
     s->late = (uint16_t)((s->late << 1 | late) & ((1 << STRAGGLE_WINDOW) - 1));
     sys_mutex_unlock(&l->lock);
 }
 
 bool chunk_latency_straggles(struct chunk_latency *l, disk_id disk)
 {
+    int64_t now = sys_now();
     sys_mutex_lock(&l->lock);
     const struct straggler *s = &l->stragglers[disk % DISKS];
+    bool known = s->disk == disk && now - s->last_late < STRAGGLE_MEMORY;
     unsigned late = 0;
-    for (unsigned bits = s->disk == disk ? s->late : 0; bits; bits >>= 1)
+    for (unsigned bits = known ? s->late : 0; bits; bits >>= 1)
         late += bits & 1;
     sys_mutex_unlock(&l->lock);
     return late >= STRAGGLE_LIMIT;

@@ -5,7 +5,11 @@
 #include "common/sys/sys.h"
 
 /* A range of a chunk, in order. The range is cut into rounds of a few stripes; while the bytes of one
- * round are used, the next ones are on their way (READ_AHEAD of them). */
+ * round are used, the next ones are on their way (READ_AHEAD of them).
+ *
+ *  R1  Nothing moves while the caller uses its bytes, and a server does not wait for long: for a
+ *      caller that is slow, nothing is read ahead, and what broke meanwhile is asked again.
+ *  R2  A round that lacks memory takes it from the rounds after it. */
 
 enum { READ_AHEAD = 3, SHARD_BYTES_PER_ROUND = FETCH_BYTES_MAX };
 #define BUFFER_PATIENCE (5 * SYS_SECOND)
@@ -28,6 +32,8 @@ struct chunk_reader {
     uint32_t planned; /* up to here rounds have been begun */
     struct round rounds[READ_AHEAD];
     uint32_t first; /* the round that is being used: a ring */
+    uint32_t ahead; /* rounds that may be begun: 1 .. READ_AHEAD */
+    int64_t left;   /* when the caller was given its last round; 0: not yet */
     bool walking;   /* the pieces of the first round */
     struct stripe_walk walk;
 };
@@ -103,7 +109,7 @@ static enum err begin_round(struct chunk_reader *r, struct round *round)
 static enum err read_ahead(struct chunk_reader *r)
 {
     enum err e = OK;
-    for (uint32_t i = 0; e == OK && i < READ_AHEAD && r->planned < r->end; i++)
+    for (uint32_t i = 0; e == OK && i < r->ahead && r->planned < r->end; i++)
         if (!round_at(r, i)->used)
             e = begin_round(r, round_at(r, i));
     return e == ERR_BUSY && r->rounds[r->first].used ? OK : e;
@@ -130,18 +136,67 @@ static enum err pump(struct chunk_reader *r, int64_t until)
     return e == ERR_TIMEOUT || e == ERR_EMPTY ? OK : e;
 }
 
+/* R2: gives up the rounds after the first, if there are any. */
+static bool fall_back(struct chunk_reader *r)
+{
+    bool freed = false;
+    for (uint32_t i = READ_AHEAD - 1; i > 0; i--) {
+        struct round *round = round_at(r, i);
+        if (!round->used)
+            continue;
+        fetch_release(&round->fetch);
+        round->used = false;
+        r->planned = round->from;
+        freed = true;
+    }
+    r->ahead = 1;
+    return freed;
+}
+
+/* The caller is back for more. R1 */
+static void resume(struct chunk_reader *r, int64_t now)
+{
+    bool slow = r->left != 0 && now - r->left > r->source.io->timeouts.shard_progress / 4;
+    if (slow)
+        r->source.resumed = now;
+    r->ahead = slow ? 1 : READ_AHEAD;
+    r->source.timed = &r->rounds[r->first].fetch;
+    r->source.timed_since = now;
+}
+
+/* Moves every round on; how the first one is. */
+static enum err poll_rounds(struct chunk_reader *r, int64_t now, int64_t *wake_at)
+{
+    enum err first = read_ahead(r);
+    *wake_at = SYS_FOREVER;
+    for (uint32_t i = 0; i < READ_AHEAD; i++) {
+        struct round *round = round_at(r, i);
+        if (!round->used)
+            continue;
+        enum err e = fetch_poll(&round->fetch, now);
+        if (i == 0 && e != OK)
+            first = e; /* those of later rounds come up again when it is their turn */
+        if (e == OK && !round->fetch.done && round->fetch.wake_at < *wake_at)
+            *wake_at = round->fetch.wake_at;
+    }
+    return first;
+}
+
 /* The first round's bytes are here. */
 static enum err await_round(struct chunk_reader *r)
 {
     struct round *round = &r->rounds[r->first];
-    int64_t patience = sys_now() + BUFFER_PATIENCE;
-    for (;;) {
-        int64_t now = sys_now();
-        enum err e = read_ahead(r);
-        if (e == OK && round->used) {
-            e = fetch_poll(&round->fetch, now);
-            if (e == OK && round->fetch.done)
-                return OK;
+    int64_t now = sys_now();
+    int64_t patience = now + BUFFER_PATIENCE;
+    resume(r, now);
+    enum err e = pump(r, 0);
+    while (e == OK) {
+        int64_t until;
+        now = sys_now();
+        e = poll_rounds(r, now, &until);
+        if (e == OK && round->used && round->fetch.done) {
+            r->left = now;
+            return OK;
         }
         if (e != OK && e != ERR_BUSY)
             return e;
@@ -149,15 +204,15 @@ static enum err await_round(struct chunk_reader *r)
             return ERR_TIMEOUT;
         if (e == ERR_BUSY && now >= patience)
             return ERR_BUSY;
-        int64_t until = e == ERR_BUSY ? now + BUFFER_PAUSE : round->fetch.hedge_at;
+        if (e == ERR_BUSY)
+            until = fall_back(r) ? now : now + BUFFER_PAUSE;
         if (until > r->request->deadline)
             until = r->request->deadline;
-        if (e == ERR_BUSY && r->gather.outstanding == 0)
+        if (r->gather.outstanding == 0)
             sys_sleep_until(until);
         e = pump(r, until);
-        if (e != OK)
-            return e;
     }
+    return e;
 }
 
 enum err chunk_reader_next(struct chunk_reader *r, const void **data, size_t *n)

@@ -29,8 +29,13 @@ static enum err pump(struct rebuild *r, int64_t until)
         struct call_info info = call_info(call);
         if (info.finished && info.tag == WRITE_TAG)
             r->write_ended = true;
-        else if (info.finished)
+        else if (info.finished) {
             fetch_take(&r->fetch, info.tag);
+            /* What was asked and has come counts, used or not. */
+            r->moved += r->fetch.shards[info.tag].state == FETCH_HAVE
+                            ? r->fetch.shards[info.tag].asked.length
+                            : 0;
+        }
         e = gather_next(&r->gather, 0, &call);
     }
     return e == ERR_TIMEOUT || e == ERR_EMPTY ? OK : e;
@@ -58,7 +63,7 @@ static enum err fetch_piece(struct rebuild *r, struct shard_range range)
             return e;
         if (now >= r->request->deadline)
             return ERR_TIMEOUT;
-        int64_t until = e == ERR_BUSY ? now + PAUSE : r->fetch.hedge_at;
+        int64_t until = e == ERR_BUSY ? now + PAUSE : r->fetch.wake_at;
         if (until > r->request->deadline)
             until = r->request->deadline;
         if (r->gather.outstanding == 0)
@@ -110,8 +115,6 @@ static enum err run(struct rebuild *r, disk_id target)
             e = ERR_CORRUPT; /* what is stored is not what metadata knows */
         if (e == OK)
             e = append_piece(r, range, &crc);
-        for (unsigned i = 0; i < POOL_SLOTS_MAX; i++)
-            r->moved += r->fetch.shards[i].state == FETCH_HAVE ? range.length : 0;
         r->moved += e == OK ? range.length : 0;
         if (r->fetch.source)
             fetch_release(&r->fetch);

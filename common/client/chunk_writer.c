@@ -15,17 +15,21 @@
  * handed to the streams, which hold its buffers until they are sent. At most GROUPS_MAX groups wait
  * for a stream that is slow.
  *
- *  W1  A shard that fails, or that keeps the others waiting for longer than the grace, is given up;
- *      the write goes on as long as the ack quorum can be reached. What is given up becomes a repair
+ *  W1  A shard that fails is given up, and so is one that keeps the others waiting, in all, for longer
+ *      than the grace and the time that the write takes without that: a slow disk at most doubles it.
+ *      The write goes on as long as the ack quorum can be reached. What is given up becomes a repair
  *      order when the object is committed.
  *  W2  Quorum (hazard 8): m = 0: k; else k+1. All k+m are waited for while their disks are up, for
  *      the grace beyond the quorum; for the deadline where one more shard lets the chunk survive the
- *      loss of a whole failure domain; not at all for a disk that straggles habitually. */
+ *      loss of a whole failure domain; not at all for a disk that straggles habitually. In no case
+ *      for longer than COMMIT_PROGRESS progress time-outs: a local disk has no other limit. */
 
 enum { GROUPS_MAX = CHUNK_WINDOW_STRIPES, BLOCKS_PER_GROUP = BUF_LARGE / SHARD_BLOCK };
 #define BUFFER_PATIENCE (5 * SYS_SECOND)
 #define BUFFER_PAUSE    (5 * SYS_MS)
-#define GRACE_LEAST     (20 * SYS_MS)
+/* A repair costs far more than this. */
+#define GRACE_LEAST (100 * SYS_MS)
+enum { COMMIT_PROGRESS = 5 };
 
 enum shard_phase { SHARD_OPEN_, SHARD_COMMITTING, SHARD_DURABLE, SHARD_LOST };
 
@@ -62,9 +66,10 @@ struct chunk_writer {
     uint32_t released;               /* groups that every live stream has taken */
     bool filling;                    /* group number `sealed` has buffers */
     uint32_t stripes_per_group;
-    uint32_t stripe;  /* being filled */
-    uint32_t filled;  /* bytes of it that are there */
-    int64_t stuck_at; /* since when the window is full; 0: it is not */
+    uint32_t stripe; /* being filled */
+    uint32_t filled; /* bytes of it that are there */
+    int64_t opened;
+    int64_t lagged; /* ns, in all, that a quorum has waited for the others */
 };
 
 static unsigned width(const struct chunk_writer *w)
@@ -132,6 +137,7 @@ enum err chunk_writer_open(const struct chunk_io *io, const struct request_conte
     w->id = *id;
     w->map = map_cache_ref(io->map);
     w->pool = cluster_map_pool(w->map, pool);
+    w->opened = sys_now();
     enum err e = w->pool ? sys_event_new(&w->event) : ERR_NOT_FOUND;
     if (e == OK)
         e = gather_init(&w->gather, w->event, request);
@@ -234,14 +240,18 @@ static int64_t grace(const struct chunk_writer *w)
     return g > most ? most : g < GRACE_LEAST ? GRACE_LEAST : g;
 }
 
-/* W1: the streams that keep the window full while a quorum of others has moved on. */
-static void drop_laggards(struct chunk_writer *w)
+/* Whether only a minority keeps the window full. */
+static bool quorum_waits(const struct chunk_writer *w)
 {
     unsigned ahead = 0;
     for (unsigned i = 0; i < width(w); i++)
         ahead += w->outs[i].phase == SHARD_OPEN_ && w->outs[i].accepted == w->sealed;
-    if (ahead < w->quorum)
-        return;
+    return ahead >= w->quorum;
+}
+
+/* W1 */
+static void drop_laggards(struct chunk_writer *w)
+{
     for (unsigned i = 0; i < width(w); i++)
         if (w->outs[i].phase == SHARD_OPEN_ && w->outs[i].accepted == w->released) {
             chunk_latency_straggled(w->io->latency, w->outs[i].disk, true);
@@ -256,22 +266,25 @@ static enum err await_room(struct chunk_writer *w, bool all)
         feed(w);
         if (live(w) < w->quorum)
             return ERR_NO_QUORUM;
-        if (all ? w->released == w->sealed : w->sealed - w->released < GROUPS_MAX) {
-            w->stuck_at = 0;
+        if (all ? w->released == w->sealed : w->sealed - w->released < GROUPS_MAX)
             return OK;
-        }
         int64_t now = sys_now();
         if (now >= w->request->deadline)
             return ERR_TIMEOUT;
-        if (w->stuck_at == 0)
-            w->stuck_at = now;
-        int64_t until = w->stuck_at + w->io->timeouts.straggler_grace;
-        if (now >= until) {
-            w->stuck_at = 0;
-            drop_laggards(w);
-            continue;
+        int64_t until = w->request->deadline;
+        bool lagging = quorum_waits(w);
+        if (lagging) {
+            int64_t allowed = w->io->timeouts.straggler_grace + (now - w->opened - w->lagged);
+            if (w->lagged >= allowed) {
+                drop_laggards(w);
+                continue;
+            }
+            if (allowed - w->lagged < until - now)
+                until = now + allowed - w->lagged;
         }
-        enum err e = pump(w, until < w->request->deadline ? until : w->request->deadline, 0);
+        enum err e = pump(w, until, 0);
+        if (lagging)
+            w->lagged += sys_now() - now;
         if (e != OK)
             return e;
     }
@@ -402,6 +415,8 @@ enum err chunk_writer_advance(struct chunk_writer *w, size_t n)
 
 static bool same_domain(const struct chunk_writer *w, disk_id a, disk_id b)
 {
+    if (w->pool->domain == DOMAIN_DISK)
+        return a == b;
     const struct cluster_disk *x = cluster_map_disk(w->map, a), *y = cluster_map_disk(w->map, b);
     if (!x || !y || strcmp(x->zone, y->zone) != 0)
         return false;
@@ -447,27 +462,41 @@ static bool coming(const struct chunk_writer *w)
     return false;
 }
 
+/* Which disks made the others wait. One that was not given the grace has shown nothing new. */
+static void note_stragglers(const struct chunk_writer *w, bool had_grace)
+{
+    for (unsigned i = 0; i < width(w); i++) {
+        const struct out *o = &w->outs[i];
+        if (o->phase == SHARD_DURABLE || (o->phase == SHARD_COMMITTING && had_grace))
+            chunk_latency_straggled(w->io->latency, o->disk, o->phase == SHARD_COMMITTING);
+    }
+}
+
 /* W2 */
 static enum err await_durable(struct chunk_writer *w, int64_t began)
 {
     int64_t grace_end = 0;
+    int64_t limit = began + COMMIT_PROGRESS * w->io->timeouts.shard_progress;
+    if (limit > w->request->deadline)
+        limit = w->request->deadline;
     while (coming(w)) {
         int64_t now = sys_now();
         if (durable(w) >= w->quorum && grace_end == 0)
             grace_end = now + grace(w);
-        int64_t until = w->request->deadline;
+        int64_t until = limit;
         bool domain = w->m > 0 && !survives_domain(w, false) && survives_domain(w, true);
         if (grace_end > 0 && !domain) {
             if (now >= grace_end || !worth_waiting(w))
                 break;
             until = grace_end < until ? grace_end : until;
         }
-        if (live(w) < w->quorum || now >= w->request->deadline)
+        if (live(w) < w->quorum || now >= limit)
             break;
         enum err e = pump(w, until, began);
         if (e != OK)
             return e;
     }
+    note_stragglers(w, grace_end > 0 && sys_now() >= grace_end);
     return durable(w) >= w->quorum ? OK : live(w) < w->quorum ? ERR_NO_QUORUM : ERR_TIMEOUT;
 }
 
@@ -492,8 +521,6 @@ enum err chunk_writer_finish(struct chunk_writer *w, struct chunk_durable *out)
         const struct out *o = &w->outs[i];
         if (o->phase == SHARD_DURABLE)
             out->disks[i] = o->disk;
-        if (o->phase == SHARD_DURABLE || o->phase == SHARD_COMMITTING)
-            chunk_latency_straggled(w->io->latency, o->disk, o->phase == SHARD_COMMITTING);
     }
     return e;
 }

@@ -69,8 +69,15 @@ static bool is_due(const struct call *c)
 
 static void finish(struct call *c, enum err result, bool answered, enum link_end end)
 {
-    int64_t took = c->due_since ? sys_now() - c->due_since : 0;
-    pool_report(c->peer, answered, result, took);
+    int64_t now = sys_now();
+    int64_t took = c->due_since ? now - c->due_since : 0;
+    enum err told = result;
+    if (result == ERR_TIMEOUT && !answered && (!is_due(c) || now - c->moved < c->progress_ns)) {
+        /* The caller's own deadline came first: it says nothing about the peer, unless it was slow. */
+        told = ERR_CANCELLED;
+        took = is_due(c) ? now - c->moved : 0;
+    }
+    pool_report(c->peer, answered, told, took);
     out_clear(c);
     if (c->link)
         pool_give(c->peer, c->link, end);
