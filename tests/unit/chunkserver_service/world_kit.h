@@ -204,7 +204,7 @@ static inline void world_chunk_main(void *arg)
     struct chunk_service *service;
     struct rpc_route routes[CHUNK_ROUTES];
     struct shard_local local;
-    char address[SYS_ADDR_TEXT], host[16];
+    char address[SYS_ADDR_TEXT], host[24];
     static const char *const directories[] = {"/disk"};
     snprintf(host, sizeof host, "host-%u", number);
     world_client_open(&client, RPC_CHUNK);
@@ -239,7 +239,7 @@ static inline void world_chunk_main(void *arg)
 
 static inline void world_start(struct world *w)
 {
-    static char names[WORLD_CHUNKS_MAX][16];
+    static char names[WORLD_CHUNKS_MAX][24];
     w->metadata_pid = sim_spawn("metadata", WORLD_METADATA_HOST, world_metadata_main, w);
     for (unsigned i = 0; i < w->chunk_count; i++) {
         w->number[i] = i + 1;
