@@ -65,6 +65,8 @@ void raft_reads_release(struct raft *r)
             break;
         raft_effect_read(r, w->read, OK, w->index);
     }
+    if (done == 0)
+        return;
     memmove(r->reads, r->reads + done, (r->read_count - done) * sizeof *r->reads);
     r->read_count -= done;
 }
