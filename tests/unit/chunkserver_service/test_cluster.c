@@ -1,5 +1,5 @@
 /* Chunkservers, metadata and a client together: the path of every byte, and healing. */
-#include "tests/unit/chunkserver_service/world_kit.h"
+#include "tests/unit/chunkserver_service/objects_kit.h"
 
 enum { OBJECTS = 12 };
 

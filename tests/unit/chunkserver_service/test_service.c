@@ -1,5 +1,5 @@
 /* One chunkserver by itself, and the embedded form: what it opens, what it refuses, what it notices. */
-#include "tests/unit/chunkserver_service/world_kit.h"
+#include "tests/unit/chunkserver_service/objects_kit.h"
 
 enum { DISKS = 6, OBJECTS = 12 };
 
