@@ -13,7 +13,8 @@
  *   collect what is due for deletion (collect.c), on a thread of its own
  *
  * Nothing here is remembered across a change of leader but what is in the state. A new leader waits
- * a full down_after before it calls anything down. */
+ * a full down_after before it calls anything down, and before it collects: until then it has not
+ * heard from every gateway which reads are running. */
 
 enum {
     PUSHES_PER_COMMAND = 128,
@@ -37,11 +38,11 @@ struct duties {
     struct sys_mutex lock;
     struct sys_cond changed;
     bool woken, stopping;
+    int64_t leads_since; /* sys_now; 0 while it does not lead; only the rounds thread sets it */
     struct sys_thread *rounds, *collector;
 
     /* The rounds thread's own. */
     struct cluster_map *map;
-    int64_t leads_since; /* sys_now; 0 while it does not lead */
     struct disk_watch *watches;
     size_t watch_count, watch_room;
     int64_t disks_settled_at; /* when the last disk came */
@@ -395,15 +396,22 @@ static bool leads(struct metadata_service *s)
     return status.leader_ready;
 }
 
+static void set_leads_since(struct duties *d, int64_t since)
+{
+    sys_mutex_lock(&d->lock);
+    d->leads_since = since;
+    sys_mutex_unlock(&d->lock);
+}
+
 static void round_once(struct duties *d)
 {
     if (!leads(d->service)) {
-        d->leads_since = 0;
+        set_leads_since(d, 0);
         return;
     }
     if (d->leads_since == 0) {
         reports_clear(&d->service->reports);
-        d->leads_since = sys_now();
+        set_leads_since(d, sys_now());
         d->disks_settled_at = d->leads_since;
         d->planned_epoch = 0;
         log_info("duties", "this member leads the metadata group");
@@ -451,11 +459,13 @@ static void collector_main(void *arg)
         while (!d->stopping && sys_cond_wait(&d->changed, &d->lock, until) != ERR_TIMEOUT)
             continue;
         bool stop = d->stopping;
+        int64_t since = d->leads_since;
         sys_mutex_unlock(&d->lock);
         if (stop)
             break;
         more = false;
-        if (leads(d->service) && collect_some(d->service, d->shards, map, &more) != OK)
+        bool heard_all = since > 0 && sys_now() - since >= d->service->config.timeouts.down_after;
+        if (heard_all && leads(d->service) && collect_some(d->service, d->shards, map, &more) != OK)
             more = false;
     }
     cluster_map_free(map);

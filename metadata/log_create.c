@@ -52,24 +52,6 @@ static enum err write_first(struct sys_file *f, const struct log_store_identity 
     return e ? e : sys_file_sync(f);
 }
 
-static enum err make_directory(const char *path)
-{
-    enum err e = sys_mkdir(path);
-    if (e == ERR_EXISTS)
-        return OK;
-    if (e)
-        return e;
-    char parent[SYS_PATH_MAX];
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] != '/')
-        n--;
-    if (n == 0)
-        return sys_dir_sync(".");
-    memcpy(parent, path, n);
-    parent[n > 1 ? n - 1 : n] = 0;
-    return sys_dir_sync(parent);
-}
-
 enum err log_store_create(const struct log_store_options *options,
                           const struct log_store_identity *identity, const struct raft_entry *first)
 {
@@ -77,7 +59,7 @@ enum err log_store_create(const struct log_store_options *options,
     struct log_store where = {.directory = (char *)(uintptr_t)options->directory};
     if (strlen(options->directory) > SYS_PATH_MAX - 80)
         return ERR_TOO_BIG;
-    enum err e = make_directory(options->directory);
+    enum err e = sys_dir_make(options->directory);
     bool there = false;
     if (!e)
         e = sys_dir_list(options->directory, any_segment, &there);

@@ -441,11 +441,8 @@ static enum err create_member(const char *directory, const struct uuid *cluster,
 {
     char log[PATH_MAX_BYTES];
     enum err e = sub_path(directory, "log", log);
-    if (e == OK) {
-        e = sys_mkdir(directory);
-        if (e == ERR_EXISTS)
-            e = OK;
-    }
+    if (e == OK)
+        e = sys_dir_make(directory);
     const struct log_store_options options = {.directory = log};
     const struct log_store_identity identity = {.cluster = *cluster, .member = member};
     if (e == OK)

@@ -23,8 +23,8 @@ static enum err path_of(struct server *s, size_t disk, const char *name, char ou
 
 static enum err make_directory(struct server *s, const char *path)
 {
-    enum err e = sys_mkdir(path);
-    if (e == OK || e == ERR_EXISTS)
+    enum err e = sys_dir_make(path);
+    if (e == OK)
         return OK;
     return server_problem(s, e, "cannot make the directory %s: %s", path, err_text(e));
 }

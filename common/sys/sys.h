@@ -177,6 +177,8 @@ enum err sys_unlink(const char *path) MUST_USE;   /* [S] */
 enum err sys_mkdir(const char *path) MUST_USE;    /* [S] ERR_EXISTS */
 enum err sys_rmdir(const char *path) MUST_USE;    /* [S] */
 enum err sys_dir_sync(const char *path) MUST_USE; /* [S] */
+/* Makes the directory unless it is there, and makes its name durable by syncing its parent. */
+enum err sys_dir_make(const char *path) MUST_USE; /* [S] */
 /* Calls visit for each entry but "." and "..", in byte order. */
 enum err sys_dir_list(const char *path, void (*visit)(void *arg, const char *name, bool is_dir),
                       void *arg) MUST_USE; /* [S] */
