@@ -116,7 +116,8 @@ void driver_feed_apply(struct driver *d)
 {
     while (!d->feeding && d->fed < d->apply_to) {
         sys_mutex_lock(&d->lock);
-        bool full = d->apply_bytes >= DRIVER_APPLY_QUEUE_BYTES;
+        bool full =
+            d->apply_bytes >= DRIVER_APPLY_QUEUE_BYTES || d->apply.n >= DRIVER_APPLY_QUEUE_MAX;
         sys_mutex_unlock(&d->lock);
         if (full)
             return; /* what it applies wakes this thread */

@@ -10,7 +10,8 @@
 enum {
     DRIVER_READS_QUEUED_MAX = RAFT_READS_MAX,
     DRIVER_CHANGES_MAX = 16,
-    DRIVER_APPLY_QUEUE_BYTES = 8 << 20, /* handed to the apply thread and not yet applied */
+    DRIVER_APPLY_QUEUE_BYTES = 8 << 20, /* handed to the apply thread and not yet applied, */
+    DRIVER_APPLY_QUEUE_MAX = 4096,      /* or so many entries */
 };
 
 /* Something asked of the driver thread, in order of arrival. */

@@ -27,7 +27,8 @@ void log_store_place_compact(struct log_store *s, uint64_t index)
         gone++;
     if (gone + 1 == s->place_count && s->terms.last_index <= index)
         gone++;
-    memmove(s->places, s->places + gone, (s->place_count - gone) * sizeof *s->places);
+    if (gone)
+        memmove(s->places, s->places + gone, (s->place_count - gone) * sizeof *s->places);
     s->place_count -= gone;
 }
 

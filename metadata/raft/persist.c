@@ -75,7 +75,8 @@ void raft_persisted(struct raft *r, uint64_t sequence)
         if (p->term > r->term_persisted)
             r->term_persisted = p->term;
     }
-    memmove(r->persists, r->persists + done, (r->persist_count - done) * sizeof *r->persists);
+    if (done)
+        memmove(r->persists, r->persists + done, (r->persist_count - done) * sizeof *r->persists);
     r->persist_count -= done;
     assert(r->log.persisted <= raft_last_index(r)); /* R3 */
     if (r->role == RAFT_CANDIDATE && r->sequence_done >= r->hard_sequence)

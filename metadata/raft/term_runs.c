@@ -85,7 +85,8 @@ void term_runs_compact(struct term_runs *t, uint64_t index)
     size_t gone = 0;
     while (gone < t->n && (gone + 1 < t->n ? t->runs[gone + 1].first - 1 : t->last_index) <= index)
         gone++;
-    memmove(t->runs, t->runs + gone, (t->n - gone) * sizeof *t->runs);
+    if (gone)
+        memmove(t->runs, t->runs + gone, (t->n - gone) * sizeof *t->runs);
     t->n -= gone;
     if (t->n && t->runs[0].first <= index)
         t->runs[0].first = index + 1;

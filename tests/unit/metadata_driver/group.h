@@ -286,8 +286,7 @@ static inline void group_client_run(void *arg)
         node->member->raft = s.raft;
         if (s.leader_ready && !node->member->group->quiet)
             group_client_once(node, ++number);
-        else
-            sys_sleep_until(sys_now() + 20 * SYS_MS);
+        sys_sleep_until(sys_now() + 10 * SYS_MS);
     }
 }
 

@@ -39,7 +39,8 @@ struct cluster {
     struct raft_message *network;
     size_t network_count, network_capacity;
     bool cut[CLUSTER_MAX + 1][CLUSTER_MAX + 1];
-    bool slow_disks; /* writes become durable only when the test says so */
+    uint64_t lost_append; /* appends that begin with this entry are lost */
+    bool slow_disks;      /* writes become durable only when the test says so */
     bool slow_apply;
     bool settling;
     uint64_t seed;
@@ -96,6 +97,13 @@ static inline void cluster_leader_appeared(struct cluster *c, struct cluster_nod
                       "a leader has another entry than what was applied");
 }
 
+/* Up to a NUL: what pads an entry is not shown. */
+static inline int cluster_text_length(const struct raft_payload *p)
+{
+    const uint8_t *end = memchr(p->data, 0, p->length);
+    return end ? (int)(end - p->data) : (int)p->length;
+}
+
 /* State machine safety (figure 3). */
 static inline void cluster_apply(struct cluster *c, struct cluster_node *n)
 {
@@ -121,7 +129,7 @@ static inline void cluster_apply(struct cluster *c, struct cluster_node *n)
                      e->type == RAFT_ENTRY_NOOP            ? " no-op"
                      : e->type == RAFT_ENTRY_CONFIGURATION ? " configuration"
                                                            : " ",
-                     e->type == RAFT_ENTRY_COMMAND ? (int)e->payload->length : 0,
+                     e->type == RAFT_ENTRY_COMMAND ? cluster_text_length(e->payload) : 0,
                      e->type == RAFT_ENTRY_COMMAND ? (const char *)e->payload->data : "");
     }
 }
@@ -390,6 +398,7 @@ static inline void cluster_deliver(struct cluster *c, size_t i, bool lose)
     struct raft_message m = c->network[i];
     memmove(&c->network[i], &c->network[i + 1], (--c->network_count - i) * sizeof *c->network);
     struct cluster_node *to = m.to <= CLUSTER_MAX ? &c->nodes[m.to] : NULL;
+    lose |= m.entries.n && m.entries.v[0].index == c->lost_append;
     if (!lose && to && to->alive && !c->cut[m.from][m.to])
         cluster_do(c, to, (struct raft_event){.type = RAFT_MESSAGE, .message = &m});
     raft_message_release(&m);
