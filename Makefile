@@ -67,6 +67,10 @@ print-unit:
 print-unit-posix:
 	@echo $(UNIT_POSIX)
 
+#: make golden-update  write the golden traces anew; read the difference like code
+golden-update: $B/tests/unit/raft/test_golden
+	$< --update
+
 #: make sim SEEDS=N    the simulator with seeds 1 .. N
 sim: $B/sim-run
 	build/sim --seeds $(SEEDS) --jobs $(JOBS)
