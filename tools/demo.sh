@@ -54,6 +54,7 @@ find README.md docs common gateway metadata chunkserver placement erasure tools 
     done
 head -c $((BIG_MIB << 20)) /dev/urandom >"$FILES/large.bin"
 cp "$CAIRN" "$FILES/cairn"
+tar cf "$FILES/build.tar" build/release
 (cd "$FILES" && find . -type f -printf '%P\n' | LC_ALL=C sort) >"$WORK/list"
 count=$(wc -l <"$WORK/list")
 size=$(du -sm "$FILES" | cut -f1)
