@@ -15,7 +15,7 @@ def healthy(cluster):
     """Every disk is up again and nothing waits for repair."""
     def look():
         disks = cluster.ask("disk", "list")
-        return all(d["up"] for d in disks) and not cluster.ask("rebuild", "status")["pending"]
+        return all(d["up"] == "up" for d in disks) and cluster.ask("rebuild", "status")["whole"]
     wait_until(look, 90, "all disks up and everything repaired")
 
 

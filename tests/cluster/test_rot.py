@@ -50,11 +50,8 @@ def every_extent_of_two_disks():
         def whole():
             for key in want:
                 check(digest(read(s3, "rot", key)) == want[key], f"{key} has other bytes")
-            shards = [shard for key in want
-                      for chunk in cluster.ask("object", "show", f"rot/{key}",
-                                               status=None)["chunks"]
-                      for shard in chunk["shards"]]
-            return shards and all(shard["state"] == "ok" for shard in shards)
+            shown = [cluster.ask("object", "show", f"rot/{key}", status=None) for key in want]
+            return all(object_["whole"] for object_ in shown)
         wait_until(whole, 60, "every shard verifies again")
 
 
