@@ -23,6 +23,8 @@ void log_store_place_truncate(struct log_store *s, uint64_t from)
 void log_store_place_compact(struct log_store *s, uint64_t index)
 {
     size_t gone = 0;
+    if (s->place_count == 0)
+        return;
     while (gone + 1 < s->place_count && s->places[gone + 1].first <= index + 1)
         gone++;
     if (gone + 1 == s->place_count && s->terms.last_index <= index)
