@@ -129,6 +129,6 @@ const struct cli_verb user_verbs[] = {
      "The secret is kept encrypted under the cluster key and cannot be shown again.\n", run_add,
      NULL},
     {"list", "", "Show the users", NULL, run_list, NULL},
-    {"remove", "NAME", "Remove a user: its keys are refused at once", NULL, run_remove, NULL},
+    {"remove", "NAME", "Remove a user: its keys are refused within 10 s", NULL, run_remove, NULL},
     {0},
 };
