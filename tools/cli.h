@@ -59,7 +59,8 @@ int cli_config(struct cli *cli, struct config *c);
 /* ---- output ---- */
 
 /* Rows of text cells. People get aligned columns, numbers to the right; --json an array of objects
- * whose keys are the column names in lower case with underscores, numbers as numbers. */
+ * whose keys are the column names in lower case with underscores, numbers as numbers; "-" is what
+ * is not known, null. */
 struct cli_table;
 struct cli_table *cli_table_new(const char *const *columns); /* ends with NULL; kept, not copied */
 /* One text per column, copied. */

@@ -60,6 +60,12 @@ static bool is_number(const char *text, uint64_t *out)
            *out <= INT64_MAX;
 }
 
+/* What is not known stands among numbers. */
+static bool is_unknown(const char *text)
+{
+    return strcmp(text, "-") == 0;
+}
+
 static void key_of(const char *column, char out[NAME_MAX_BYTES])
 {
     size_t i = 0;
@@ -80,8 +86,9 @@ json_t *cli_table_json(const struct cli_table *t)
             uint64_t number;
             key_of(t->columns[i], key);
             json_object_set_new(object, key,
-                                is_number(r->cells[i], &number) ? json_integer((json_int_t)number)
-                                                                : json_string(r->cells[i]));
+                                is_unknown(r->cells[i])           ? json_null()
+                                : is_number(r->cells[i], &number) ? json_integer((json_int_t)number)
+                                                                  : json_string(r->cells[i]));
         }
         json_array_append_new(rows, object);
     }
@@ -124,7 +131,7 @@ void cli_table_print(const struct cli *cli, const struct cli_table *t)
             uint64_t number;
             int w = width_of(r->cells[i]);
             width[i] = w > width[i] ? w : width[i];
-            right[i] = right[i] && is_number(r->cells[i], &number);
+            right[i] = right[i] && (is_unknown(r->cells[i]) || is_number(r->cells[i], &number));
         }
     }
     for (size_t i = 0; i < t->column_count; i++)

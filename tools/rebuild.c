@@ -44,16 +44,13 @@ void rebuild_note(struct rebuild_progress *p, const struct rebuild_look *l)
         p->permille = 0;
         p->began = 0;
     }
+    if (!p->at) {
+        p->first_at = l->at;
+        p->first_bytes = l->bytes;
+    }
     note_rate(p, l);
-    /* Slots become final one by one; within those that move, their shards count. */
-    double part = l->shards_total && l->shards_done <= l->shards_total
-                      ? (double)l->shards_done / (double)l->shards_total
-                      : 0;
-    double share =
-        p->most ? ((double)(p->most - left) +
-                   part * (double)(l->census.slots_moving < left ? l->census.slots_moving : left)) /
-                      (double)p->most
-                : 1;
+    /* By slots alone: of a slot's shards only those are known that have been looked at. */
+    double share = p->most ? (double)(p->most - left) / (double)p->most : 1;
     uint32_t permille = rebuild_whole(l) ? 1000 : (uint32_t)(share * 999);
     if (permille > p->permille)
         p->permille = permille;

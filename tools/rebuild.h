@@ -8,8 +8,7 @@ struct rebuild_look {
     int64_t at; /* monotonic ns */
     struct census census;
     uint64_t repair_rows;
-    uint64_t shards_done, shards_total; /* of the slots that move, as the disks report */
-    uint64_t bytes;                     /* backfilled in all, by the disks that are up */
+    uint64_t bytes; /* backfilled since their start by the disks that are up */
 };
 
 struct rebuild_progress {
@@ -21,6 +20,8 @@ struct rebuild_progress {
     uint32_t began_permille;
     uint64_t bytes;
     int64_t at;
+    int64_t first_at; /* the first look */
+    uint64_t first_bytes;
 };
 
 /* All shards are where they belong. */

@@ -30,8 +30,6 @@ static enum err look(struct cluster_view *v, struct rebuild_look *out)
         if (!r || !d->up)
             continue;
         out->bytes += r->backfill_bytes;
-        out->shards_done += r->backfill_done;
-        out->shards_total += r->backfill_total;
     }
     return OK;
 }
@@ -52,7 +50,7 @@ static struct cli_table *disk_table(struct cluster_view *v, bool json)
             for (size_t n = 0; n < (size_t)pool_pg_count(pool) * pool_width(pool); n++)
                 slots += pool->slots[n].count > 1 && slot_newest(&pool->slots[n]) == d->id;
         }
-        if (!slots && (!r || !r->backfill_bytes))
+        if (!slots && !json)
             continue;
         cli_table_row(table,
                       (const char *const[]){
@@ -91,6 +89,10 @@ static void print_people(const struct cli *cli, struct cluster_view *v,
     char words[REBUILD_WORDS];
     rebuild_words(l, p, words);
     printf("%s\n", words);
+    if (p->most && rebuild_whole(l))
+        printf("%s copied or rebuilt in %.0f s of watching\n",
+               view_bytes(v, l->bytes > p->first_bytes ? l->bytes - p->first_bytes : 0),
+               (double)(l->at - p->first_at) / (double)SYS_SECOND);
     if (rebuild_waits(l))
         printf(
             "%llu slots are on disks that are down: they are rebuilt when a disk goes out, or at "

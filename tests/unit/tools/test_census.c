@@ -246,20 +246,18 @@ static void a_rebuild_goes_on(void)
     rebuild_note(&p, &l);
     CHECK_EQ(p.permille, 0);
     CHECK_EQ(p.left_ns, -1);
-    l = (struct rebuild_look){.at = 2 * SECOND,
-                              .census = {.slots_moving = 10, .slots_missing = 10},
-                              .shards_done = 25,
-                              .shards_total = 100,
-                              .bytes = 1 << 20};
+    l = (struct rebuild_look){
+        .at = 2 * SECOND, .census = {.slots_moving = 10, .slots_missing = 10}, .bytes = 1 << 20};
     rebuild_note(&p, &l);
-    CHECK_EQ(p.permille, 249);
-    CHECK(p.left_ns > 2 * SECOND && p.left_ns < 4 * SECOND);
+    CHECK_EQ(p.permille, 0);
+    CHECK_EQ(p.left_ns, -1);
     l.at += SECOND;
     l.census.slots_moving = 5;
-    l.shards_done = 0;
     l.bytes = 2 << 20;
     rebuild_note(&p, &l);
     CHECK_EQ(p.permille, 499);
+    CHECK(p.left_ns > 19 * SECOND / 10 && p.left_ns < 21 * SECOND / 10);
+    CHECK_EQ(p.first_bytes, 0);
     CHECK(p.bytes_per_s > 1e6 && p.bytes_per_s < 1.1e6);
     rebuild_words(&l, &p, words);
     CHECK(strstr(words, "5 slots move") && strstr(words, "1.0 MiB/s") && strstr(words, "s left"));

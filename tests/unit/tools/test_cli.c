@@ -81,6 +81,7 @@ static void a_table_is_json(void)
     CHECK_TEXT(json_string_value(json_object_get(first, "name")), "007");
     CHECK_EQ(json_integer_value(json_object_get(first, "pg_count")), 12);
     CHECK_TEXT(json_string_value(json_object_get(json_array_get(value, 1), "name")), "b\"c");
+    CHECK(json_is_null(json_object_get(json_array_get(value, 1), "pg_count")));
     json_decref(value);
     cli_table_free(t);
 }
