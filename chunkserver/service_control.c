@@ -70,13 +70,28 @@ static void run_delete(struct chunk_disk *d, struct control_task *t)
     refuse(t->request, e);
 }
 
-/* ---- verify ---- */
+/* ---- verify, suspect: only the disk's own verdict makes an order (hazard 18) ---- */
 
+static void tell_if_bad(struct chunk_disk *d, const struct control_task *t, enum err verdict)
+{
+    disk_id disk = chunk_disk_id(d);
+    bool bad = verdict == ERR_CORRUPT || verdict == ERR_IO;
+    if (verdict == ERR_NOT_FOUND)
+        bad = slot_is_sole_holder(d->service, disk, t->pool, &t->id);
+    if (!bad || disk == 0)
+        return;
+    const struct verdict v = {.disk = disk, .pool = t->pool, .id = t->id};
+    heartbeat_tell(d->service, &v);
+}
+
+/* An operator's look and a reader's hint come to the same verdict; a parity shard is read by nobody
+ * else until it is needed. */
 static void run_verify(struct chunk_disk *d, struct control_task *t)
 {
     struct stored_shard shard;
     int64_t deadline = limit(rpc_request_deadline(t->request));
     enum err e = shard_store_verify(d->store, t->pool, &t->id, &shard, deadline);
+    tell_if_bad(d, t, e);
     if (e != OK) {
         refuse(t->request, e);
         return;
@@ -89,19 +104,9 @@ static void run_verify(struct chunk_disk *d, struct control_task *t)
     rpc_reply(t->request, OK, &reply.base, NULL, 0, 0);
 }
 
-/* ---- suspect: only the disk's own verdict makes an order (hazard 18) ---- */
-
 static void run_suspect(struct chunk_disk *d, struct control_task *t)
 {
-    disk_id disk = chunk_disk_id(d);
-    enum err e = shard_store_verify(d->store, t->pool, &t->id, NULL, sys_now() + TASK_WAIT);
-    bool bad = e == ERR_CORRUPT || e == ERR_IO;
-    if (e == ERR_NOT_FOUND)
-        bad = slot_is_sole_holder(d->service, disk, t->pool, &t->id);
-    if (!bad || disk == 0)
-        return;
-    const struct verdict v = {.disk = disk, .pool = t->pool, .id = t->id};
-    heartbeat_tell(d->service, &v);
+    tell_if_bad(d, t, shard_store_verify(d->store, t->pool, &t->id, NULL, sys_now() + TASK_WAIT));
 }
 
 /* ---- the worker ---- */
