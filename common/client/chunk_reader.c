@@ -9,11 +9,15 @@
  *
  *  R1  Nothing moves while the caller uses its bytes, and a server does not wait for long: for a
  *      caller that is slow, nothing is read ahead, and what broke meanwhile is asked again.
- *  R2  A round that lacks memory takes it from the rounds after it. */
+ *  R2  A round that lacks memory takes it from the rounds after it.
+ *  R3  Bytes that cannot be had are asked for again a few times, after a pause and with the newest map:
+ *      servers restart, connections break, and half an answer cannot be taken back. */
 
 enum { READ_AHEAD = 3, SHARD_BYTES_PER_ROUND = FETCH_BYTES_MAX };
 #define BUFFER_PATIENCE (5 * SYS_SECOND)
 #define BUFFER_PAUSE    (5 * SYS_MS)
+enum { LOST_RETRIES = 4 };
+#define LOST_PAUSE (100 * SYS_MS) /* doubled each time */
 
 struct round {
     bool used;
@@ -33,8 +37,9 @@ struct chunk_reader {
     struct round rounds[READ_AHEAD];
     uint32_t first; /* the round that is being used: a ring */
     uint32_t ahead; /* rounds that may be begun: 1 .. READ_AHEAD */
-    int64_t left;   /* when the caller was given its last round; 0: not yet */
-    bool walking;   /* the pieces of the first round */
+    unsigned retries;
+    int64_t left; /* when the caller was given its last round; 0: not yet */
+    bool walking; /* the pieces of the first round */
     struct stripe_walk walk;
 };
 
@@ -153,6 +158,31 @@ static bool fall_back(struct chunk_reader *r)
     return freed;
 }
 
+/* R3: whether the first round begins anew. */
+static bool retry(struct chunk_reader *r)
+{
+    int64_t until = sys_now() + (LOST_PAUSE << r->retries);
+    if (r->retries == LOST_RETRIES || until >= r->request->deadline)
+        return false;
+    r->retries++;
+    (void)fall_back(r);
+    struct round *round = &r->rounds[r->first];
+    fetch_release(&round->fetch);
+    round->used = false;
+    r->planned = round->from;
+    sys_sleep_until(until);
+    const struct cluster_map *unused = map_cache_ref(r->map_cache);
+    const struct cluster_pool *pool = cluster_map_pool(unused, r->source.pool_id);
+    if (pool) {
+        const struct cluster_map *newest = unused;
+        unused = r->source.map;
+        r->source.map = newest;
+        r->source.pg = pg_of_chunk(pool, &r->source.id); /* groups may have been split */
+    }
+    map_cache_unref(r->map_cache, unused);
+    return true;
+}
+
 /* The caller is back for more. R1 */
 static void resume(struct chunk_reader *r, int64_t now)
 {
@@ -197,6 +227,10 @@ static enum err await_round(struct chunk_reader *r)
         if (e == OK && round->used && round->fetch.done) {
             r->left = now;
             return OK;
+        }
+        if (e == ERR_SHARDS_LOST && retry(r)) {
+            e = OK;
+            continue;
         }
         if (e != OK && e != ERR_BUSY)
             return e;

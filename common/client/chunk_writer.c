@@ -22,7 +22,9 @@
  *  W2  Quorum (hazard 8): m = 0: k; else k+1. All k+m are waited for while their disks are up, for
  *      the grace beyond the quorum; for the deadline where one more shard lets the chunk survive the
  *      loss of a whole failure domain; not at all for a disk that straggles habitually. In no case
- *      for longer than COMMIT_PROGRESS progress time-outs: a local disk has no other limit. */
+ *      for longer than COMMIT_PROGRESS progress time-outs: a local disk has no other limit.
+ *  W3  However slowly the caller's bytes come, what is queued goes out, and the disks hear often
+ *      enough that the write goes on. */
 
 enum { GROUPS_MAX = CHUNK_WINDOW_STRIPES, BLOCKS_PER_GROUP = BUF_LARGE / SHARD_BLOCK };
 #define BUFFER_PATIENCE (5 * SYS_SECOND)
@@ -30,6 +32,7 @@ enum { GROUPS_MAX = CHUNK_WINDOW_STRIPES, BLOCKS_PER_GROUP = BUF_LARGE / SHARD_B
 /* A repair costs far more than this. */
 #define GRACE_LEAST (100 * SYS_MS)
 enum { COMMIT_PROGRESS = 5 };
+#define TEND_EVERY (100 * SYS_MS)
 
 enum shard_phase { SHARD_OPEN_, SHARD_COMMITTING, SHARD_DURABLE, SHARD_LOST };
 
@@ -70,6 +73,7 @@ struct chunk_writer {
     uint32_t filled; /* bytes of it that are there */
     int64_t opened;
     int64_t lagged; /* ns, in all, that a quorum has waited for the others */
+    int64_t tended, kept;
 };
 
 static unsigned width(const struct chunk_writer *w)
@@ -137,7 +141,7 @@ enum err chunk_writer_open(const struct chunk_io *io, const struct request_conte
     w->id = *id;
     w->map = map_cache_ref(io->map);
     w->pool = cluster_map_pool(w->map, pool);
-    w->opened = sys_now();
+    w->opened = w->tended = w->kept = sys_now();
     enum err e = w->pool ? sys_event_new(&w->event) : ERR_NOT_FOUND;
     if (e == OK)
         e = gather_init(&w->gather, w->event, request);
@@ -390,11 +394,28 @@ static void seal_group(struct chunk_writer *w)
     w->filling = false;
 }
 
+/* W3 */
+static enum err tend(struct chunk_writer *w)
+{
+    int64_t now = sys_now();
+    if (now - w->tended < TEND_EVERY)
+        return OK;
+    w->tended = now;
+    feed(w);
+    if (now - w->kept > w->io->timeouts.shard_write_idle / 4) {
+        w->kept = now;
+        for (unsigned i = 0; i < width(w); i++)
+            if (w->outs[i].phase == SHARD_OPEN_ && w->outs[i].accepted == w->sealed)
+                shard_write_keep(w->outs[i].write);
+    }
+    return pump(w, 0, 0);
+}
+
 enum err chunk_writer_advance(struct chunk_writer *w, size_t n)
 {
     w->filled += (uint32_t)n;
     if (w->filled < stripe_data_length(&w->layout, w->stripe))
-        return OK;
+        return tend(w);
     assert(w->filled == stripe_data_length(&w->layout, w->stripe));
     encode_stripe(w);
     w->stripe++;

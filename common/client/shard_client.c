@@ -191,6 +191,17 @@ enum err shard_write_append(struct shard_write *w, struct buf *buf, size_t at, s
     return e;
 }
 
+void shard_write_keep(struct shard_write *w)
+{
+    if (w->is_local)
+        return; /* has no idle time-out */
+    ShardAppend body = SHARD_APPEND__INIT;
+    body.offset = w->sent;
+    if (rpc_stream_send(w->call, MSG_SHARD_APPEND, &body.base, NULL, 0, 0, true) != OK) {
+        /* Full: then it is not idle. Ended: the call says how. */
+    }
+}
+
 void shard_write_commit(struct shard_write *w, uint32_t crc)
 {
     assert(!w->committed);

@@ -58,6 +58,8 @@ enum err shard_write_begin(struct shard_client *c, struct gather *g, disk_id dis
  * credit. ERR_CLOSED: it has ended. */
 enum err shard_write_append(struct shard_write *w, struct buf *buf, size_t at, size_t length,
                             const uint32_t *block_crc) MUST_USE;
+/* Says that the write goes on though nothing has been appended for long. */
+void shard_write_keep(struct shard_write *w);
 /* crc: shard_crc_of_crcs of all blocks. The call ends OK only when synced. */
 void shard_write_commit(struct shard_write *w, uint32_t crc);
 /* How it ended, once its call has finished. A stale placement has been given to the map cache. */
