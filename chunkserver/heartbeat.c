@@ -8,6 +8,7 @@
 
 #define REFRESH_EVERY  (100 * SYS_MS)
 #define COMPLAIN_EVERY (60 * SYS_SECOND)
+#define REFUSED_WAIT   (10 * SYS_SECOND) /* before a refused disk asks again */
 
 enum { ORDERS_MAX = 256 };
 
@@ -45,6 +46,7 @@ static void refused(struct chunk_disk *d, enum err e)
     int64_t now = sys_now();
     sys_mutex_lock(&s->lock);
     d->id = 0;
+    d->register_at = now + REFUSED_WAIT;
     bool say = d->complained_at == 0 || now - d->complained_at > COMPLAIN_EVERY;
     if (say)
         d->complained_at = now;
@@ -89,8 +91,9 @@ static void register_disks(struct chunk_service *s)
 {
     for (size_t i = 0; i < s->disk_count; i++) {
         struct chunk_disk *d = &s->disks[i];
+        int64_t now = sys_now();
         sys_mutex_lock(&s->lock);
-        bool wanted = d->store && !d->registered && !s->stopping;
+        bool wanted = d->store && !d->registered && !s->stopping && now >= d->register_at;
         sys_mutex_unlock(&s->lock);
         if (wanted)
             register_disk(d);

@@ -44,7 +44,7 @@ struct chunk_disk {
     /* Under the service's lock. */
     disk_id id; /* 0: not served */
     bool registered, audit;
-    int64_t complained_at; /* of a registration that was refused */
+    int64_t complained_at, register_at; /* of a registration that was refused; not before */
 
     /* The worker's queue. */
     struct sys_mutex lock;

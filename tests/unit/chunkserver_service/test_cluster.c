@@ -186,12 +186,88 @@ static void crashes(void)
     world_stop(&w);
 }
 
+/* A disk that fails says so itself, and is rebuilt on the others without anybody's help. */
+static void fails(void)
+{
+    struct world w = {.chunk_count = 7, .k = 4, .m = 2};
+    struct world_test t = {0};
+    world_start(&w);
+    world_open(&t, &w);
+    put_objects(&t, 0, 2 * OBJECTS);
+    CHECK(world_wait_healed(&t, 20 * SYS_SECOND));
+    disk_id disk = world_disk_of(&t, 3);
+    sim_disk_fail(WORLD_CHUNK_HOST + 3, "/disk", 1, ERR_IO, true);
+    put_objects(&t, 2 * OBJECTS, OBJECTS);
+    get_objects(&t, 3 * OBJECTS);
+    sys_sleep_until(sys_now() + 5 * SYS_SECOND);
+    CHECK(world_wait_healed(&t, 120 * SYS_SECOND));
+    check_healthy(&t, 3 * OBJECTS);
+    const struct cluster_map *map = map_cache_ref(t.c.map);
+    CHECK_EQ(cluster_map_disk(map, disk)->admin, DISK_FAILED);
+    map_cache_unref(t.c.map, map);
+    world_client_close(&t.c);
+    world_stop(&w);
+}
+
+/* A disk that hangs: its chunkserver goes on answering, nobody waits for it for long, and what it
+ * missed comes when it moves again. */
+static void hangs(void)
+{
+    struct world w = {.chunk_count = 6, .k = 4, .m = 2};
+    struct world_test t = {0};
+    world_start(&w);
+    world_open(&t, &w);
+    put_objects(&t, 0, OBJECTS);
+    CHECK(world_wait_healed(&t, 20 * SYS_SECOND));
+    sim_disk_hang(WORLD_CHUNK_HOST + 4, "/disk", true);
+    int64_t begun = sys_now();
+    get_objects(&t, OBJECTS);
+    put_objects(&t, OBJECTS, OBJECTS);
+    CHECK(sys_now() - begun < 60 * SYS_SECOND);
+    get_objects(&t, 2 * OBJECTS);
+    CHECK(world_repair_rows(&t) > 0);
+    sim_disk_hang(WORLD_CHUNK_HOST + 4, "/disk", false);
+    sys_sleep_until(sys_now() + 5 * SYS_SECOND);
+    CHECK(world_wait_healed(&t, 120 * SYS_SECOND));
+    check_healthy(&t, 2 * OBJECTS);
+    world_client_close(&t.c);
+    world_stop(&w);
+}
+
+/* The metadata member crashes and returns; chunkservers serve on with the map that they know. */
+static void metadata_away(void)
+{
+    struct world w = {.chunk_count = 6, .k = 4, .m = 2};
+    struct world_test t = {0};
+    struct chunk_durable durable;
+    const struct chunk_id id = {.write = {{1, 2, 3}}};
+    world_start(&w);
+    world_open(&t, &w);
+    put_objects(&t, 0, OBJECTS);
+    CHECK(world_wait_healed(&t, 20 * SYS_SECOND));
+    sim_crash(w.metadata_pid);
+    CHECK_OK(world_write_chunk(&t, 1, &id, 300000, 1, &durable));
+    CHECK_OK(world_read_chunk(&t, 1, &id, 300000));
+    sys_sleep_until(sys_now() + 20 * SYS_SECOND);
+    CHECK_OK(world_read_chunk(&t, 1, &id, 300000));
+    sim_restart(w.metadata_pid);
+    put_objects(&t, OBJECTS, OBJECTS);
+    get_objects(&t, 2 * OBJECTS);
+    CHECK(world_wait_healed(&t, 60 * SYS_SECOND));
+    check_healthy(&t, 2 * OBJECTS);
+    world_client_close(&t.c);
+    world_stop(&w);
+}
+
 static const struct test tests[] = {
     {"what was written is read back, and every shard verifies", writes_and_reads},
     {"chunkservers are gone for a while", degraded},
     {"two wiped disks are rebuilt on the others", wiped},
     {"rotten shards are found and repaired", rotten},
     {"crashes while writing", crashes},
+    {"a disk fails", fails},
+    {"a disk hangs", hangs},
+    {"metadata is away for a while", metadata_away},
     {0},
 };
 SUITE("chunkserver service", tests)
