@@ -33,6 +33,8 @@ struct kv_slice {
 struct kv_options {
     size_t cache_bytes;        /* 0: 8 MiB */
     size_t write_buffer_bytes; /* 0: 4 MiB */
+    size_t block_bytes;        /* what one read takes from disk; 0: 4 KiB */
+    size_t file_bytes;         /* of one sorted file; 0: 2 MiB */
 };
 
 /* Opens the store in directory, making it when missing. ERR_BUSY: open elsewhere. ERR_CORRUPT. */

@@ -99,6 +99,10 @@ enum err kv_open(const char *directory, const struct kv_options *options, struct
     leveldb_options_set_filter_policy(kv->options, kv->filter);
     leveldb_options_set_write_buffer_size(kv->options, buffer);
     leveldb_options_set_max_open_files(kv->options, OPEN_FILES_MAX);
+    if (options && options->block_bytes)
+        leveldb_options_set_block_size(kv->options, options->block_bytes);
+    if (options && options->file_bytes)
+        leveldb_options_set_max_file_size(kv->options, options->file_bytes);
     kv->read = leveldb_readoptions_create();
     leveldb_readoptions_set_verify_checksums(kv->read, 1);
     kv->synced = leveldb_writeoptions_create();
