@@ -195,6 +195,8 @@ static void publish(struct driver *d)
     sys_mutex_lock(&d->lock);
     d->status.raft = now;
     d->status.leader_ready = raft_leader_ready(d->raft);
+    if (d->gathering && driver_apply_due(d))
+        sys_cond_signal(&d->apply_wake);
     sys_mutex_unlock(&d->lock);
     if (d->announce && d->options.callbacks.changed)
         d->options.callbacks.changed(d->options.callbacks.arg, &now);

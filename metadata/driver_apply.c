@@ -120,6 +120,28 @@ static void apply_batch(struct driver *d, struct raft_entry *taken, struct drive
     }
 }
 
+bool driver_apply_due(const struct driver *d)
+{
+    return d->status.raft.role == RAFT_LEADER || d->apply.n >= DRIVER_APPLY_MAX ||
+           d->apply_bytes >= DRIVER_APPLY_BYTES;
+}
+
+/* Locked. Each batch costs a synced write of the state. Nobody waits for what a member applies that
+ * does not lead, so it lets a few milliseconds' entries come together. */
+static void gather(struct driver *d)
+{
+    if (driver_apply_due(d))
+        return;
+    d->gathering = true;
+    sys_mutex_unlock(&d->lock);
+    int64_t until = sys_now() + DRIVER_GATHER_MS * SYS_MS;
+    sys_mutex_lock(&d->lock);
+    while (!d->apply_stopping && !driver_apply_due(d))
+        if (sys_cond_wait(&d->apply_wake, &d->lock, until) == ERR_TIMEOUT)
+            break;
+    d->gathering = false;
+}
+
 void driver_apply_run(void *driver)
 {
     struct driver *d = driver;
@@ -131,6 +153,7 @@ void driver_apply_run(void *driver)
             (void)sys_cond_wait(&d->apply_wake, &d->lock, SYS_FOREVER);
             continue;
         }
+        gather(d);
         size_t n = take_batch(d, taken, batch);
         sys_mutex_unlock(&d->lock);
         apply_batch(d, taken, batch, n);

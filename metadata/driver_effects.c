@@ -108,7 +108,8 @@ static void hand_to_apply(struct driver *d, const struct raft_entries *entries)
         raft_entries_push(&d->apply, &entries->v[i]);
         d->apply_bytes += raft_entry_bytes(&entries->v[i]);
     }
-    sys_cond_signal(&d->apply_wake);
+    if (!d->gathering || driver_apply_due(d))
+        sys_cond_signal(&d->apply_wake);
     sys_mutex_unlock(&d->lock);
 }
 

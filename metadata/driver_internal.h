@@ -10,6 +10,7 @@
 enum {
     DRIVER_READS_QUEUED_MAX = RAFT_READS_MAX,
     DRIVER_CHANGES_MAX = 16,
+    DRIVER_GATHER_MS = 10,              /* what a member that does not lead may leave lying */
     DRIVER_APPLY_QUEUE_BYTES = 8 << 20, /* handed to the apply thread and not yet applied, */
     DRIVER_APPLY_QUEUE_MAX = 4096,      /* or so many entries */
 };
@@ -80,6 +81,7 @@ struct driver {
     /* to the apply thread */
     struct raft_entries apply;
     size_t apply_bytes;
+    bool gathering; /* the apply thread waits for more, until it is told or its time is over */
     int64_t apply_busy_since;
 
     struct driver_pending *pending; /* a ring of DRIVER_PROPOSALS_MAX, ascending by index */
@@ -116,6 +118,8 @@ void driver_queue_load(struct driver *d, const struct raft_load *load);
 /* driver_log.c, driver_apply.c */
 void driver_log_run(void *driver);
 void driver_apply_run(void *driver);
+/* Locked. Whether a batch goes to the state now rather than after the next entries have come. */
+bool driver_apply_due(const struct driver *d);
 void driver_pending_add(struct driver *d, uint64_t index, uint64_t term, driver_proposed *done,
                         void *arg);
 /* Ends all pending proposals: their outcome is not known here. */
