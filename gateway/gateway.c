@@ -13,6 +13,7 @@ struct gateway *gateway_new(const struct gateway_config *config)
     struct gateway *g = sys_alloc(sizeof *g);
     g->config = *config;
     sys_mutex_init(&g->lock);
+    known_buckets_init(&g->buckets);
     return g;
 }
 
@@ -20,6 +21,7 @@ void gateway_free(struct gateway *g)
 {
     if (!g)
         return;
+    known_buckets_release(&g->buckets);
     sys_mutex_release(&g->lock);
     sys_free(g);
 }

@@ -4,6 +4,7 @@
 #include "common/client/metadata_client.h"
 #include "gateway/body.h"
 #include "gateway/gateway.h"
+#include "gateway/known_buckets.h"
 #include "gateway/object_io.h"
 #include "gateway/s3_bodies.h"
 #include "gateway/s3_request.h"
@@ -23,7 +24,8 @@ struct gateway {
     struct gateway_config config;
     struct sys_mutex lock;
     struct cached_user users[USERS_CACHED];
-    size_t next_user;         /* the place that is used next */
+    size_t next_user; /* the place that is used next */
+    struct known_buckets buckets;
     int64_t reads[READS_MAX]; /* log times of running reads; 0: free place */
 };
 
@@ -59,6 +61,9 @@ enum err op_execute(struct op *op, Command *command, Result **result);
 enum s3_error op_check_owner(struct op *op, const BucketInfo *bucket);
 /* The request's bucket; checked. *time: the log time at which a write begins. */
 enum s3_error op_find_bucket(struct op *op, BucketInfo **bucket, int64_t *time);
+/* The same for a write that needs no log time: *known when it comes from memory, and whoever is then
+ * refused because there is no such bucket must ask op_find_bucket. */
+enum s3_error op_known_bucket(struct op *op, BucketInfo **bucket, bool *known);
 /* A named object of a bucket that the user may use. */
 enum s3_error op_find_object(struct op *op, const char *bucket, const void *key, size_t key_n,
                              bool want_body, Answer **answer);

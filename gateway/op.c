@@ -64,14 +64,33 @@ enum s3_error op_find_bucket(struct op *op, BucketInfo **bucket, int64_t *time)
     query.get_bucket = &get;
     Answer *answer = NULL;
     enum err e = op_query(op, &query, &answer);
+    if (e == ERR_NO_BUCKET)
+        known_buckets_forget(&op->gateway->buckets, op->request.bucket);
     if (e != OK)
         return op_failed(op, e);
     if (!answer->bucket)
         return S3_INTERNAL_ERROR;
+    known_buckets_note(&op->gateway->buckets, answer->bucket);
     *bucket = answer->bucket;
     if (time)
         *time = answer->time;
     return op_check_owner(op, answer->bucket);
+}
+
+enum s3_error op_known_bucket(struct op *op, BucketInfo **bucket, bool *known)
+{
+    struct known_bucket found;
+    *known = known_buckets_find(&op->gateway->buckets, op->request.bucket, &found);
+    if (!*known)
+        return op_find_bucket(op, bucket, NULL);
+    BucketInfo *info = arena_alloc(op->arena, sizeof *info);
+    bucket_info__init(info);
+    info->id = found.id;
+    info->name = op_text(op->request.bucket);
+    info->owner = arena_string(op->arena, found.owner);
+    info->pool = found.pool;
+    *bucket = info;
+    return op_check_owner(op, info);
 }
 
 enum s3_error op_find_object(struct op *op, const char *bucket, const void *key, size_t key_n,

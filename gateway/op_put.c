@@ -119,6 +119,29 @@ static enum s3_error respond(struct op *op, const Result *result, const struct b
     return op_respond_empty(op, 200, &h);
 }
 
+/* Whether all bytes will fit into the command, whatever framing comes with them. */
+static bool stays_inline(struct op *op)
+{
+    const struct http_request *r = http_request(op->exchange);
+    return r->body_kind == HTTP_BODY_LENGTH && r->body_length <= op->gateway->config.inline_max;
+}
+
+/* A refusal that says only that the bucket was known wrongly: once more, with the one of that name as
+ * it is now. */
+static enum s3_error commit_again(struct op *op, PutObject *put, const struct body_digests *digests,
+                                  const struct object_written *written, Result **result)
+{
+    BucketInfo *bucket;
+    enum s3_error s = op_find_bucket(op, &bucket, NULL);
+    if (s == S3_OK)
+        s = op_pool(op, bucket, &put->head->pool);
+    if (s != S3_OK)
+        return s;
+    put->bucket = bucket->id;
+    put->retry = op_sdk_retry(op, bucket->id, digests->md5, MD5_BYTES);
+    return commit(op, put, written, result);
+}
+
 enum s3_error op_put_object(struct op *op)
 {
     struct body *source = NULL;
@@ -131,7 +154,9 @@ enum s3_error op_put_object(struct op *op)
     struct body_digests digests;
     Result *result = NULL;
     const struct body_config config = {.size_max = OBJECT_PUT_MAX, .md5 = true};
-    enum s3_error s = op_find_bucket(op, &bucket, &put.began);
+    bool known = false;
+    enum s3_error s = stays_inline(op) ? op_known_bucket(op, &bucket, &known)
+                                       : op_find_bucket(op, &bucket, &put.began);
     if (s == S3_OK)
         s = op_write_conditions(op, &conditions);
     op_head_from_request(op, &head);
@@ -159,6 +184,8 @@ enum s3_error op_put_object(struct op *op)
     put.conditions = &conditions;
     put.retry = op_sdk_retry(op, bucket->id, digests.md5, MD5_BYTES);
     s = commit(op, &put, &written, &result);
+    if (s == S3_NO_SUCH_BUCKET && known)
+        s = commit_again(op, &put, &digests, &written, &result);
     if (s == S3_OK)
         s = respond(op, result, &digests);
 out:
