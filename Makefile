@@ -35,7 +35,7 @@ CHECK_C      := $(wildcard tests/check/*.c)
 UNIT_SIM     := $(UNIT_SIM_C:%.c=$B/%)
 UNIT_POSIX   := $(UNIT_POSIX_C:%.c=$B/%)
 
-.PHONY: all demo test test-long sim bench lint lint-objects unit unit-programs \
+.PHONY: all demo test test-long sim bench lint lint-objects golden-update unit unit-programs \
 	unit-posix-programs print-unit print-unit-posix install clean help packages
 .SECONDARY:
 #: make                build everything; names the packages that are missing

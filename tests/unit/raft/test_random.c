@@ -2,6 +2,7 @@
  * membership changes. Every step is checked by cluster.h; in the end, with all healed, they must
  * agree and go on. */
 #include <stdlib.h>
+#include "common/sys/sys.h"
 #include "tests/unit/raft/cluster.h"
 
 static uint64_t next_random(uint64_t *x)
@@ -186,6 +187,7 @@ static void safety(void)
         first = strtoull(getenv("FIRST"), NULL, 10);
     for (uint64_t seed = first; seed < first + seeds && failures < 5; seed++) {
         bool failed;
+        sys_sleep_until(sys_now()); /* a long soak is no hang */
         done += run_seed((suite_seed() << 20) + seed, &failed);
         failures += failed;
     }
