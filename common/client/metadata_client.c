@@ -10,9 +10,10 @@
  * The hint is the member that answered last, or the one that a follower named. A refusal that says
  * "not I" costs nothing and is followed at once; everything else backs off with full jitter. The
  * retry budget is charged only where a repeat adds load to a server that is there: after a time-out
- * or ERR_BUSY. */
+ * or ERR_BUSY. A command of which an attempt may have been carried out is repeated until the deadline
+ * in any case: the repeat is harmless, and its answer is the only way to know. */
 
-enum { ATTEMPTS_MAX = 200, REDIRECTS_AT_ONCE = 3 };
+enum { ATTEMPTS_MAX = 200, REDIRECTS_AT_ONCE = 3, EXPIRIES_MAX = 4 };
 
 static enum err add_member(struct metadata_client *c, const char *address)
 {
@@ -133,6 +134,17 @@ static enum err attempt(struct metadata_client *c, size_t i, const struct reques
     return rpc_control_call(m.peer, &mine, type, body, reply_type(type), arena, reply);
 }
 
+/* Locked. One of ours, or member_count. */
+static size_t find_member(const struct metadata_client *c, const MemberInfo *m)
+{
+    size_t k = 0;
+    while (k < c->member_count &&
+           !(c->members[k].local ? c->members[k].functions.id == m->id
+                                 : strcmp(c->members[k].address, m->address) == 0))
+        k++;
+    return k;
+}
+
 /* Member *target does not lead: ask it who does, remember the members that it knows, and turn to the
  * leader. False when it does not know either. */
 static bool follow(struct metadata_client *c, const struct request_context *request,
@@ -147,17 +159,12 @@ static bool follow(struct metadata_client *c, const struct request_context *requ
     sys_mutex_lock(&c->lock);
     for (size_t i = 0; i < members->n_members; i++) {
         const MemberInfo *m = members->members[i];
-        if (m->address[0] && add_member(c, m->address) != OK)
+        size_t k = find_member(c, m);
+        if (k == c->member_count && (!m->address[0] || add_member(c, m->address) != OK))
             continue;
-        if (m->id != members->leader)
-            continue;
-        for (size_t k = 0; k < c->member_count; k++) {
-            bool same = c->members[k].local ? c->members[k].functions.id == m->id
-                                            : strcmp(c->members[k].address, m->address) == 0;
-            if (same) {
-                found = true;
-                *target = k;
-            }
+        if (m->id == members->leader) {
+            found = true;
+            *target = k;
         }
     }
     sys_mutex_unlock(&c->lock);
@@ -210,10 +217,11 @@ enum err metadata_call(struct metadata_client *c, const struct request_context *
             target = next_member(c, target);
         }
         redirects = 0;
-        if ((e == ERR_TIMEOUT || e == ERR_BUSY) && !retry_budget_spend(&c->budget))
+        bool learn = type == MSG_COMMAND && *unknown;
+        if ((e == ERR_TIMEOUT || e == ERR_BUSY) && !retry_budget_spend(&c->budget) && !learn)
             return e;
         int64_t until;
-        if (!retry_again(&retry, e, true, &until))
+        if (!retry_again(&retry, learn && !known ? ERR_TIMEOUT : e, true, &until))
             return e;
         sys_sleep_until(until);
     }
@@ -245,15 +253,18 @@ enum err metadata_query(struct metadata_client *c, const struct request_context 
     return err_from_wire((*answer)->error);
 }
 
-enum err metadata_execute(struct metadata_client *c, const struct request_context *request,
-                          Command *command, struct arena *arena, Result **result)
+/* Once, under a slot of its own. *expired: the group has forgotten the session, and certainly did not
+ * carry this out. */
+static enum err execute_once(struct metadata_client *c, const struct request_context *request,
+                             Command *command, struct arena *arena, Result **result, bool *expired)
 {
-    *result = NULL;
     struct session_slot *slot;
+    *result = NULL;
+    *expired = false;
     enum err e = session_acquire(c, request, &slot);
     if (e != OK)
         return e;
-    session_stamp(&c->session, slot, command);
+    session_stamp(slot, command);
     ProtobufCMessage *reply = NULL;
     bool unknown = false;
     e = metadata_call(c, request, MSG_COMMAND, &command->base, false, arena, &reply, &unknown);
@@ -266,13 +277,22 @@ enum err metadata_execute(struct metadata_client *c, const struct request_contex
     } else if (unknown) {
         e = ERR_UNKNOWN_OUTCOME;
     }
-    bool expired = e == ERR_SESSION_EXPIRED;
-    session_give_back(&c->session, slot, expired);
-    if (!expired)
+    session_give_back(&c->session, slot, e == ERR_SESSION_EXPIRED);
+    if (e != ERR_SESSION_EXPIRED)
         return e;
-    /* The group has forgotten this session, so this attempt was not executed; one before it, whose
-     * answer was lost, may have been. */
-    return unknown ? ERR_UNKNOWN_OUTCOME : metadata_execute(c, request, command, arena, result);
+    /* This attempt was not executed; one before it, whose answer was lost, may have been. */
+    *expired = !unknown;
+    return unknown ? ERR_UNKNOWN_OUTCOME : e;
+}
+
+enum err metadata_execute(struct metadata_client *c, const struct request_context *request,
+                          Command *command, struct arena *arena, Result **result)
+{
+    bool expired = true;
+    enum err e = ERR_SESSION_EXPIRED;
+    for (int i = 0; expired && i < EXPIRIES_MAX; i++)
+        e = execute_once(c, request, command, arena, result, &expired);
+    return expired ? ERR_UNAVAILABLE : e;
 }
 
 enum err metadata_call_leader(struct metadata_client *c, const struct request_context *request,

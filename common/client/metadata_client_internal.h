@@ -25,12 +25,14 @@ struct member {
 struct session_slot {
     uint32_t number;
     uint64_t sequence;
-    uint32_t generation; /* of the client id under which it was taken */
+    uint32_t generation; /* of the client id under which its sequence counts */
+    uint8_t client[CLIENT_ID_BYTES];
     bool busy;
 };
 
 /* One client id at a time, 128 random bits, registered by a command (hazard 7). When the group has
- * forgotten it, the next acquire registers a new one, once the slots in use are back. */
+ * forgotten it, the next acquire registers a new one; a command under way keeps the id that it was
+ * first sent with. */
 struct session {
     struct sys_mutex lock;
     struct sys_cond changed;
@@ -66,5 +68,6 @@ void session_release(struct session *s);
 /* A free slot of a registered session; registers it first when need be. ERR_BUSY at the deadline. */
 enum err session_acquire(struct metadata_client *c, const struct request_context *request,
                          struct session_slot **out) MUST_USE;
-void session_stamp(struct session *s, struct session_slot *slot, Command *command);
+/* Valid until the slot is given back. */
+void session_stamp(struct session_slot *slot, Command *command);
 void session_give_back(struct session *s, struct session_slot *slot, bool expired);

@@ -47,8 +47,6 @@ static enum err register_client(struct metadata_client *c, const struct request_
     if (e == OK) {
         sys_mutex_lock(&s->lock);
         memcpy(s->client, client, sizeof client);
-        for (uint32_t i = 0; i < SESSION_SLOTS; i++)
-            s->slots[i].sequence = 0;
         s->generation++;
         sys_mutex_unlock(&s->lock);
     }
@@ -74,14 +72,18 @@ enum err session_acquire(struct metadata_client *c, const struct request_context
     for (;;) {
         struct session_slot *slot = s->registered ? free_slot(s) : NULL;
         if (slot) {
+            if (slot->generation != s->generation) {
+                slot->generation = s->generation;
+                slot->sequence = 0;
+                memcpy(slot->client, s->client, sizeof slot->client);
+            }
             slot->busy = true;
             slot->sequence++;
-            slot->generation = s->generation;
             s->busy++;
             *out = slot;
             break;
         }
-        if (!s->registered && !s->registering && s->busy == 0) {
+        if (!s->registered && !s->registering) {
             s->registering = true;
             sys_mutex_unlock(&s->lock);
             e = register_client(c, request);
@@ -102,10 +104,9 @@ enum err session_acquire(struct metadata_client *c, const struct request_context
     return e;
 }
 
-void session_stamp(struct session *s, struct session_slot *slot, Command *command)
+void session_stamp(struct session_slot *slot, Command *command)
 {
-    /* The client id changes only while no slot is busy. */
-    command->client = (ProtobufCBinaryData){.len = CLIENT_ID_BYTES, .data = s->client};
+    command->client = (ProtobufCBinaryData){.len = CLIENT_ID_BYTES, .data = slot->client};
     command->slot = slot->number;
     command->sequence = slot->sequence;
 }
