@@ -290,7 +290,7 @@ static int measure(struct cli *cli, struct run *r)
         if (r->counts.errors || r->counts.operations == 0)
             status = CLI_FAILED;
     }
-    if (bench_clean(b, problem) && !status)
+    if (bench_clean(b, problem))
         status = cli_failed("the objects of this run are left in bucket %s: %s", r->plan.bucket,
                             problem);
     bench_free(b);

@@ -89,10 +89,13 @@ static void print_people(const struct cli *cli, struct cluster_view *v,
     char words[REBUILD_WORDS];
     rebuild_words(l, p, words);
     printf("%s\n", words);
-    if (p->most && rebuild_whole(l))
-        printf("%s copied or rebuilt in %.0f s of watching\n",
-               view_bytes(v, l->bytes > p->first_bytes ? l->bytes - p->first_bytes : 0),
+    if (l->at > p->first_at && rebuild_whole(l)) {
+        /* The disks tell once a second: what was quick may not be told of yet. */
+        uint64_t bytes = l->bytes > p->first_bytes ? l->bytes - p->first_bytes : 0;
+        printf("%s%safter %.1f s of watching\n", bytes ? view_bytes(v, bytes) : "",
+               bytes ? " copied or rebuilt, " : "",
                (double)(l->at - p->first_at) / (double)SYS_SECOND);
+    }
     if (rebuild_waits(l))
         printf(
             "%llu slots are on disks that are down: they are rebuilt when a disk goes out, or at "

@@ -248,6 +248,15 @@ static void print_json(struct cluster_view *v, const struct health *h)
     cli_print_json(out);
 }
 
+static bool leader_answers(const struct cluster_view *v)
+{
+    const Members *m = v->facts.members;
+    for (size_t i = 0; i < m->n_members && i < VIEW_MEMBERS_MAX; i++)
+        if (m->members[i]->id == m->leader)
+            return v->facts.member_answers[i] == OK;
+    return false;
+}
+
 int verb_status(struct cli *cli, int argc, char **argv)
 {
     struct cluster_view v;
@@ -264,6 +273,8 @@ int verb_status(struct cli *cli, int argc, char **argv)
             v.facts.stranded = count_stranded(v.map);
             (void)!view_ask_reports(&v);
             (void)!view_ask_status(&v);
+            if (!leader_answers(&v)) /* another one was elected while the map was asked for */
+                (void)!view_ask_members(&v);
         }
         health_judge(&v.facts, &health);
         if (cli->json)

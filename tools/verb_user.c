@@ -120,7 +120,8 @@ static int run_remove(struct cli *cli, int argc, char **argv)
     if (cli->json)
         cli_print_json(json_pack("{s:s}", "removed", argv[0]));
     else
-        printf("user %s is removed; its buckets stay\n", argv[0]);
+        printf("user %s is removed (gateways forget its keys within 10 s); its buckets stay\n",
+               argv[0]);
     return CLI_OK;
 }
 

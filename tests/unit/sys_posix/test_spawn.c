@@ -69,6 +69,26 @@ static void spares_a_new_owner_of_the_pid(void)
     CHECK_ERR(sys_process_find(p.pid, &found), ERR_NOT_FOUND);
 }
 
+static void tells_what_it_used(void)
+{
+    char output[300];
+    int status;
+    struct sys_usage usage = {0};
+    struct sys_process p = shell("while :; do :; done", output), older = p;
+    for (unsigned i = 0; i < 1000 && usage.cpu_ns < 20 * SYS_MS; i++) {
+        sys_sleep_until(sys_now() + 10 * SYS_MS);
+        CHECK_OK(sys_process_usage(&p, &usage));
+    }
+    CHECK(usage.cpu_ns >= 20 * SYS_MS && usage.cpu_ns < 10 * SYS_SECOND);
+    CHECK_EQ(usage.pid, p.pid);
+    CHECK(usage.resident_bytes > 100000);
+    older.started--;
+    CHECK_ERR(sys_process_usage(&older, &usage), ERR_NOT_FOUND);
+    CHECK_OK(sys_process_signal(&p, SYS_PROCESS_KILL));
+    CHECK_OK(sys_process_wait(&p, sys_now() + 10 * SYS_SECOND, &status));
+    CHECK_ERR(sys_process_usage(&p, &usage), ERR_NOT_FOUND);
+}
+
 static void inherits_nothing(void)
 {
     char output[300], text[200];
@@ -97,6 +117,7 @@ static const struct test tests[] = {
     {"waits for the end", waits_for_the_end},
     {"stops and kills", stops_and_kills},
     {"spares a new owner of the pid", spares_a_new_owner_of_the_pid},
+    {"tells what it used", tells_what_it_used},
     {"inherits nothing", inherits_nothing},
     {"says what cannot run", says_what_cannot_run},
     {0},
