@@ -75,6 +75,10 @@ enum s3_error op_failed(struct op *op, enum err e);
 enum s3_error op_write_conditions(struct op *op, Conditions *out);
 /* amz-sdk-invocation-id and the attempt number, with the request's fingerprint; NULL: none. */
 SdkRetry *op_sdk_retry(struct op *op, uint64_t bucket, const void *digest, size_t digest_n);
+/* A command that names what was written, whose messages it points to: when slots have moved on it
+ * follows them and commits again under the same write id (hazard 3). */
+enum err op_commit(struct op *op, Command *command, struct object_written *written, int64_t began,
+                   Result **result);
 /* A commit did not succeed: deletes what it would have named, when it was definitely refused and no
  * row can name it (hazard 4). */
 void op_refused(struct op *op, enum err e, const Result *result,

@@ -7,6 +7,11 @@
 #include "common/sys/log.h"
 #include "common/sys/sys.h"
 
+enum {
+    OPENS_MAX = 32,    /* sequence numbers tried for one chunk */
+    CHUNKS_MAX = 4096, /* of one object or part */
+};
+
 /* ---- in ---- */
 
 static enum s3_error write_error(enum err e)
@@ -54,18 +59,13 @@ static ChunkDurable *durable_message(struct arena *arena, const struct chunk_dur
     return m;
 }
 
-static enum s3_error write_chunk(const struct chunk_io *io, const struct request_context *request,
-                                 uint32_t pool, const struct chunk_id *id, uint32_t length,
-                                 int64_t began, const struct object_source *source,
-                                 struct chunk_durable *durable)
+/* Ends the writer. */
+static enum s3_error write_chunk(struct chunk_writer *w, uint32_t length,
+                                 const struct object_source *source, struct chunk_durable *durable)
 {
-    struct chunk_writer *w;
-    enum err e = chunk_writer_open(io, request, pool, id, length, began, &w);
-    if (e != OK)
-        return write_error(e);
     enum s3_error s = fill(w, length, source);
     if (s == S3_OK) {
-        e = chunk_writer_finish(w, durable);
+        enum err e = chunk_writer_finish(w, durable);
         s = e == OK ? S3_OK : write_error(e);
         if (e != OK)
             log_warn("write", "a chunk did not reach its quorum: %s", err_text(e));
@@ -74,35 +74,66 @@ static enum s3_error write_chunk(const struct chunk_io *io, const struct request
     return s;
 }
 
+/* Chunks take ascending sequence numbers; those whose placement group cannot take a write now are
+ * left out, which begins a new run. */
+static ChunkRun *run_for(struct object_written *out, struct arena *arena, uint32_t pool,
+                         ProtobufCBinaryData write_id, uint32_t sequence)
+{
+    ChunkRun *last = out->run_count > 0 ? out->runs[out->run_count - 1] : NULL;
+    if (last && last->first_sequence + last->count == sequence)
+        return last;
+    ChunkRun *run = arena_alloc(arena, sizeof *run);
+    chunk_run__init(run);
+    run->pool = pool;
+    run->write_id = write_id;
+    run->first_sequence = sequence;
+    run->chunk_size = CHUNK_BYTES_MAX;
+    out->runs[out->run_count++] = run;
+    return run;
+}
+
+/* Opens the next chunk at the first sequence number from *sequence on whose disks can take it. With
+ * some disks down there are nearly always placement groups that have enough of the others. */
+static enum s3_error open_chunk(const struct chunk_io *io, const struct request_context *request,
+                                uint32_t pool, struct chunk_id *id, uint32_t length, int64_t began,
+                                struct chunk_writer **out)
+{
+    enum err e = ERR_UNAVAILABLE;
+    for (int i = 0; e == ERR_UNAVAILABLE && i < OPENS_MAX; i++, id->sequence += e != OK)
+        e = chunk_writer_open(io, request, pool, id, length, began, out);
+    return e == OK ? S3_OK : write_error(e);
+}
+
 enum s3_error object_write(const struct chunk_io *io, const struct request_context *request,
                            uint32_t pool, uint64_t size, int64_t began,
                            const struct object_source *source, struct arena *arena,
                            struct object_written *out)
 {
     uint64_t chunks = (size + CHUNK_BYTES_MAX - 1) / CHUNK_BYTES_MAX;
-    assert(size > 0 && chunks <= UINT32_MAX);
-    ChunkRun *run = arena_alloc(arena, sizeof *run);
-    chunk_run__init(run);
-    struct write_id *write_id = arena_alloc(arena, sizeof *write_id);
-    sys_random(write_id->bytes, sizeof write_id->bytes);
-    run->pool = pool;
-    run->write_id = (ProtobufCBinaryData){.len = WRITE_ID_BYTES, .data = write_id->bytes};
-    run->count = (uint32_t)chunks;
-    run->chunk_size = CHUNK_BYTES_MAX;
-    run->last_length = (uint32_t)(size - (chunks - 1) * CHUNK_BYTES_MAX);
-    out->runs = arena_alloc(arena, sizeof *out->runs);
-    out->runs[0] = run;
-    out->run_count = 1;
-    out->durable = arena_alloc(arena, chunks * sizeof *out->durable);
-    out->durable_count = 0;
+    assert(size > 0 && chunks <= CHUNKS_MAX);
+    struct chunk_id id = {.sequence = 0};
+    sys_random(id.write.bytes, sizeof id.write.bytes);
+    ProtobufCBinaryData write_id = {.len = WRITE_ID_BYTES,
+                                    .data = arena_copy(arena, id.write.bytes, WRITE_ID_BYTES)};
+    *out = (struct object_written){
+        .runs = arena_alloc(arena, chunks * sizeof *out->runs),
+        .durable = arena_alloc(arena, chunks * sizeof *out->durable),
+    };
     enum s3_error s = S3_OK;
-    for (uint32_t i = 0; s == S3_OK && i < chunks; i++) {
+    for (uint64_t left = size; s == S3_OK && left > 0; id.sequence++) {
+        uint32_t length = left < CHUNK_BYTES_MAX ? (uint32_t)left : CHUNK_BYTES_MAX;
+        struct chunk_writer *w;
         struct chunk_durable durable;
-        const struct chunk_id id = {.write = *write_id, .sequence = i};
-        uint32_t length = i + 1 < chunks ? CHUNK_BYTES_MAX : run->last_length;
-        s = write_chunk(io, request, pool, &id, length, began, source, &durable);
+        s = open_chunk(io, request, pool, &id, length, began, &w);
         if (s == S3_OK)
-            out->durable[out->durable_count++] = durable_message(arena, &durable);
+            s = write_chunk(w, length, source, &durable);
+        if (s != S3_OK)
+            break;
+        ChunkRun *run = run_for(out, arena, pool, write_id, id.sequence);
+        run->count++;
+        run->last_length = length;
+        out->durable[out->durable_count++] = durable_message(arena, &durable);
+        left -= length;
     }
     /* The source says only at its end whether the bytes are what they were announced to be. */
     size_t rest = 0;
@@ -114,6 +145,37 @@ enum s3_error object_write(const struct chunk_io *io, const struct request_conte
     if (s != S3_OK)
         object_discard(io, out);
     return s;
+}
+
+static uint32_t length_of(const struct object_written *written, uint32_t sequence)
+{
+    for (size_t i = 0; i < written->run_count; i++) {
+        const ChunkRun *run = written->runs[i];
+        if (sequence >= run->first_sequence && sequence < run->first_sequence + run->count)
+            return sequence + 1 < run->first_sequence + run->count ? run->chunk_size
+                                                                   : run->last_length;
+    }
+    return 0;
+}
+
+enum err object_follow(const struct chunk_io *io, const struct request_context *request,
+                       int64_t began, struct object_written *written)
+{
+    enum err e = map_cache_refresh(io->map, request, 0);
+    for (size_t i = 0; e == OK && i < written->durable_count; i++) {
+        ChunkDurable *d = written->durable[i];
+        struct chunk_id id = {.sequence = d->sequence};
+        struct chunk_durable durable = {.sequence = d->sequence, .nonce = d->nonce};
+        if (d->n_disks > POOL_SLOTS_MAX)
+            return ERR_INVALID;
+        durable.width = (uint8_t)d->n_disks;
+        memcpy(durable.disks, d->disks, d->n_disks * sizeof *d->disks);
+        memcpy(id.write.bytes, written->runs[0]->write_id.data, WRITE_ID_BYTES);
+        e = chunk_follow(io, request, written->runs[0]->pool, &id, length_of(written, d->sequence),
+                         began, &durable);
+        memcpy(d->disks, durable.disks, d->n_disks * sizeof *d->disks);
+    }
+    return e;
 }
 
 void object_discard(const struct chunk_io *io, const struct object_written *written)
@@ -161,7 +223,7 @@ enum err object_reader_open(const struct chunk_io *io, const struct request_cont
 }
 
 /* Opens the chunk that holds `at`, for as much of it as is wanted. */
-static enum err open_chunk(struct object_reader *r)
+static enum err enter_chunk(struct object_reader *r)
 {
     while (r->run < r->body->n_runs && r->at >= r->run_at + run_bytes(r->body->runs[r->run]))
         r->run_at += run_bytes(r->body->runs[r->run++]);
@@ -197,7 +259,7 @@ enum err object_reader_next(struct object_reader *r, const void **data, size_t *
         return OK;
     }
     while (r->at < r->end || r->chunk) {
-        enum err e = r->chunk ? OK : open_chunk(r);
+        enum err e = r->chunk ? OK : enter_chunk(r);
         if (e == OK)
             e = chunk_reader_next(r->chunk, data, n);
         if (e != OK)

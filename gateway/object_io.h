@@ -31,6 +31,10 @@ enum s3_error object_write(const struct chunk_io *io, const struct request_conte
                            uint32_t pool, uint64_t size, int64_t began,
                            const struct object_source *source, struct arena *arena,
                            struct object_written *out) MUST_USE;
+/* The commit was refused with ERR_STALE_PLACEMENT: copies what lies on former holders to the present
+ * ones, and changes `written` so that it can be committed again (hazard 3). */
+enum err object_follow(const struct chunk_io *io, const struct request_context *request,
+                       int64_t began, struct object_written *written) MUST_USE;
 /* Deletes what a commit that was definitely refused (or never proposed) would have named. */
 void object_discard(const struct chunk_io *io, const struct object_written *written);
 

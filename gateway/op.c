@@ -6,6 +6,8 @@
 
 /* What several operations need. */
 
+enum { FOLLOWS_MAX = 3 }; /* how often a commit goes after slots that move */
+
 ProtobufCBinaryData op_bytes(const void *data, size_t n)
 {
     return (ProtobufCBinaryData){.len = n, .data = (uint8_t *)(uintptr_t)data};
@@ -187,6 +189,18 @@ SdkRetry *op_sdk_retry(struct op *op, uint64_t bucket, const void *digest, size_
     retry->fingerprint = op_bytes(fingerprint, SHA256_BYTES);
     retry->attempt = (uint32_t)strtoul(attempt + strlen("attempt="), NULL, 10);
     return retry;
+}
+
+enum err op_commit(struct op *op, Command *command, struct object_written *written, int64_t began,
+                   Result **result)
+{
+    enum err e = op_execute(op, command, result);
+    for (int i = 0; e == ERR_STALE_PLACEMENT && i < FOLLOWS_MAX; i++) {
+        e = object_follow(op->gateway->config.io, &op->data, began, written);
+        if (e == OK)
+            e = op_execute(op, command, result);
+    }
+    return e;
 }
 
 void op_refused(struct op *op, enum err e, const Result *result,

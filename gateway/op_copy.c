@@ -196,7 +196,7 @@ enum s3_error op_copy_object(struct op *op)
     Command command = COMMAND__INIT;
     command.body_case = COMMAND__BODY_PUT_OBJECT;
     command.put_object = &put;
-    enum err e = op_execute(op, &command, &result);
+    enum err e = op_commit(op, &command, &written, put.began, &result);
     if (e == OK)
         return respond(op, result);
     op_refused(op, e, result, &written);

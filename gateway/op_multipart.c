@@ -98,7 +98,7 @@ static enum s3_error find_upload(struct op *op, ProtobufCBinaryData id, uint32_t
 }
 
 static enum s3_error commit_part(struct op *op, const Answer *upload, ProtobufCBinaryData id,
-                                 PartInfo *part, const struct object_written *written)
+                                 PartInfo *part, struct object_written *written)
 {
     part->runs = written->runs;
     part->n_runs = written->run_count;
@@ -114,7 +114,7 @@ static enum s3_error commit_part(struct op *op, const Answer *upload, ProtobufCB
     command.body_case = COMMAND__BODY_PUT_PART;
     command.put_part = &body;
     Result *result = NULL;
-    enum err e = op_execute(op, &command, &result);
+    enum err e = op_commit(op, &command, written, body.began, &result);
     if (e == OK)
         return S3_OK;
     op_refused(op, e, result, written);

@@ -89,13 +89,13 @@ static const char *md5_etag(struct op *op, const uint8_t md5[MD5_BYTES])
 }
 
 /* Commits; a definite refusal deletes what was written, an unknown outcome must not (hazard 4). */
-static enum s3_error commit(struct op *op, PutObject *put, const struct object_written *written,
+static enum s3_error commit(struct op *op, PutObject *put, struct object_written *written,
                             Result **result)
 {
     Command command = COMMAND__INIT;
     command.body_case = COMMAND__BODY_PUT_OBJECT;
     command.put_object = put;
-    enum err e = op_execute(op, &command, result);
+    enum err e = op_commit(op, &command, written, put->began, result);
     if (e == OK)
         return S3_OK;
     op_refused(op, e, *result, written);
@@ -129,7 +129,7 @@ static bool stays_inline(struct op *op)
 /* A refusal that says only that the bucket was known wrongly: once more, with the one of that name as
  * it is now. */
 static enum s3_error commit_again(struct op *op, PutObject *put, const struct body_digests *digests,
-                                  const struct object_written *written, Result **result)
+                                  struct object_written *written, Result **result)
 {
     BucketInfo *bucket;
     enum s3_error s = op_find_bucket(op, &bucket, NULL);

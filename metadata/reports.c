@@ -73,8 +73,12 @@ enum err reports_take(struct reports *r, const Heartbeat *heartbeat)
     } else if (r->count < SERVICE_NODES_MAX) {
         r->nodes[r->count++] = fresh;
     } else {
-        old = fresh;
-        e = ERR_TOO_BIG;
+        /* Processes that were started anew leave their former selves behind. */
+        for (size_t k = i = 0; k < r->count; k++)
+            if (r->nodes[k]->heard < r->nodes[i]->heard)
+                i = k;
+        old = r->nodes[i];
+        r->nodes[i] = fresh;
     }
     sys_mutex_unlock(&r->lock);
     if (old)
@@ -101,13 +105,13 @@ int64_t reports_disk_heard(struct reports *r, uint32_t disk, bool *failed)
     return heard;
 }
 
-int64_t reports_oldest_read(struct reports *r)
+int64_t reports_oldest_read(struct reports *r, int64_t heard_since)
 {
     int64_t oldest = INT64_MAX;
     sys_mutex_lock(&r->lock);
     for (size_t i = 0; i < r->count; i++) {
         int64_t read = r->nodes[i]->heartbeat->oldest_read;
-        if (read > 0 && read < oldest)
+        if (r->nodes[i]->heard >= heard_since && read > 0 && read < oldest)
             oldest = read;
     }
     sys_mutex_unlock(&r->lock);

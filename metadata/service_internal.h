@@ -87,8 +87,8 @@ void reports_clear(struct reports *r);
 enum err reports_take(struct reports *r, const Heartbeat *heartbeat) MUST_USE;
 /* When the node that has this disk was last heard of; 0: never. */
 int64_t reports_disk_heard(struct reports *r, uint32_t disk, bool *failed);
-/* Log time of the oldest read that any gateway has running; INT64_MAX: none. */
-int64_t reports_oldest_read(struct reports *r);
+/* Log time of the oldest read that any gateway heard of since then has running; INT64_MAX: none. */
+int64_t reports_oldest_read(struct reports *r, int64_t heard_since);
 /* Copies all of it into the arena. */
 void reports_copy(struct reports *r, struct arena *arena, Reports *out);
 

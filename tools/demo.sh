@@ -103,6 +103,7 @@ until [ -s "$WORK/downloads" ]; do
     read -rt 0.2 <> <(:) || :
 done
 
+"$CAIRN" rebuild status --watch --timeout 60s >/dev/null || fail "redundancy is not whole"
 say "Killing chunk-3 and chunk-6 and wiping their disks"
 lost=
 for name in chunk-3 chunk-6; do

@@ -47,14 +47,30 @@ static void drop(struct fetch_shard *s)
     s->bytes = NULL;
 }
 
+/* Holder number n of a shard: its slot's, newest first, then the one that only the source's owner
+ * knows of. */
+static bool holder_at(const struct chunk_source *source, unsigned index, unsigned n,
+                      struct slot_holder *out)
+{
+    const struct cluster_pool *pool = cluster_map_pool(source->map, source->pool_id);
+    const struct pg_slot *slot = pool_slot(pool, source->pg, index);
+    unsigned count = slot ? slot->count : 0;
+    if (n < count)
+        *out = slot->holders[n];
+    else if (n == count && source->known && source->known[index] != 0)
+        *out = (struct slot_holder){.disk = source->known[index]};
+    else
+        return false;
+    return true;
+}
+
 /* Asks the next holder that can be asked; FETCH_FAILED when there is none left. A buffer of a call
  * that has finished is used again. ERR_BUSY: no buffer. */
 static enum err ask(struct fetch *f, unsigned index, struct shard_range range)
 {
     struct chunk_source *source = f->source;
     struct fetch_shard *s = &f->shards[index];
-    const struct cluster_pool *pool = cluster_map_pool(source->map, source->pool_id);
-    const struct pg_slot *slot = pool_slot(pool, source->pg, index);
+    struct slot_holder holder;
     if (s->bytes && s->bytes->capacity < range.length)
         drop(s);
     if (!s->bytes && buf_get(source->io->buffers, range.length, &s->bytes) != OK) {
@@ -62,15 +78,14 @@ static enum err ask(struct fetch *f, unsigned index, struct shard_range range)
         return ERR_BUSY;
     }
     const struct shard_id id = {.chunk = source->id, .index = (uint8_t)index};
-    while (slot && s->next_holder < slot->count) {
-        const struct slot_holder *holder = &slot->holders[s->next_holder++];
-        if (holder->disk == source->excluded ||
-            !cluster_map_disk_holds(source->map, holder->disk) ||
-            shard_disk_avoided(source->io->shards, holder->disk))
+    while (holder_at(source, index, s->next_holder, &holder)) {
+        s->next_holder++;
+        if (holder.disk == source->excluded || !cluster_map_disk_holds(source->map, holder.disk) ||
+            shard_disk_avoided(source->io->shards, holder.disk))
             continue;
         s->started = sys_now();
-        if (shard_read_begin(source->io->shards, source->gather, holder->disk, source->pool_id, &id,
-                             holder->since_epoch, range, s->bytes, 0, f->tag + index,
+        if (shard_read_begin(source->io->shards, source->gather, holder.disk, source->pool_id, &id,
+                             holder.since_epoch, range, s->bytes, 0, f->tag + index,
                              &s->read) != OK)
             continue;
         s->state = FETCH_ASKED;

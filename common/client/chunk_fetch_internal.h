@@ -33,11 +33,12 @@ struct chunk_source {
     uint8_t k, m;
     struct erasure erasure;
     struct stripe_layout layout;
-    uint64_t nonce;            /* 0 until the first shard has answered */
-    disk_id excluded;          /* never asked (a rebuild's target); 0: none */
-    uint64_t denied;           /* bit i: a holder of shard i does not have it */
-    uint32_t found;            /* shards that answered with bytes */
-    int64_t resumed;           /* since when its owner is back from being away for long */
+    uint64_t nonce;       /* 0 until the first shard has answered */
+    disk_id excluded;     /* never asked (a rebuild's target); 0: none */
+    const disk_id *known; /* by index, a disk that has the shard, whatever the map says; or NULL */
+    uint64_t denied;      /* bit i: a holder of shard i does not have it */
+    uint32_t found;       /* shards that answered with bytes */
+    int64_t resumed;      /* since when its owner is back from being away for long */
     const struct fetch *timed; /* whose latencies are worth noting: the one that is waited for .. */
     int64_t timed_since;       /* .. and only of calls begun since then */
 };

@@ -80,3 +80,10 @@ enum err chunk_rebuild(const struct chunk_io *io, const struct request_context *
                        uint32_t pool, const struct chunk_id *id, uint32_t chunk_length,
                        uint64_t nonce, int64_t began, uint8_t index, disk_id target,
                        uint64_t *bytes_moved) MUST_USE;
+
+/* A commit was refused because slots have moved on: copies every shard that lies on a disk which is
+ * no holder any more to the slot's newest one, and says so in *durable. The map is to be fresh.
+ * ERR_NOT_FOUND: no such pool. */
+enum err chunk_follow(const struct chunk_io *io, const struct request_context *request,
+                      uint32_t pool, const struct chunk_id *id, uint32_t chunk_length,
+                      int64_t began, struct chunk_durable *durable) MUST_USE;

@@ -127,10 +127,10 @@ static enum err run(struct rebuild *r, disk_id target)
     return e == OK ? shard_write_result(r->write) : e;
 }
 
-enum err chunk_rebuild(const struct chunk_io *io, const struct request_context *request,
-                       uint32_t pool, const struct chunk_id *id, uint32_t chunk_length,
-                       uint64_t nonce, int64_t began, uint8_t index, disk_id target,
-                       uint64_t *bytes_moved)
+static enum err rebuild(const struct chunk_io *io, const struct request_context *request,
+                        uint32_t pool, const struct chunk_id *id, uint32_t chunk_length,
+                        uint64_t nonce, int64_t began, uint8_t index, disk_id target,
+                        const disk_id *known, uint64_t *bytes_moved)
 {
     *bytes_moved = 0;
     struct sys_event *event;
@@ -152,6 +152,7 @@ enum err chunk_rebuild(const struct chunk_io *io, const struct request_context *
     if (e == OK) {
         r->source.nonce = nonce;
         r->source.excluded = target;
+        r->source.known = known;
         r->shard = (struct stored_shard){
             .id = {.chunk = *id, .index = index},
             .pool = pool,
@@ -171,5 +172,39 @@ enum err chunk_rebuild(const struct chunk_io *io, const struct request_context *
     map_cache_unref(io->map, map);
     sys_event_free(event);
     sys_free(r);
+    return e;
+}
+
+enum err chunk_rebuild(const struct chunk_io *io, const struct request_context *request,
+                       uint32_t pool, const struct chunk_id *id, uint32_t chunk_length,
+                       uint64_t nonce, int64_t began, uint8_t index, disk_id target,
+                       uint64_t *bytes_moved)
+{
+    return rebuild(io, request, pool, id, chunk_length, nonce, began, index, target, NULL,
+                   bytes_moved);
+}
+
+/* Hazard 3. A shard that cannot be copied is no longer counted; the commit then says whether what is
+ * left is enough. */
+enum err chunk_follow(const struct chunk_io *io, const struct request_context *request,
+                      uint32_t pool_id, const struct chunk_id *id, uint32_t chunk_length,
+                      int64_t began, struct chunk_durable *durable)
+{
+    const struct cluster_map *map = map_cache_ref(io->map);
+    const struct cluster_pool *pool = cluster_map_pool(map, pool_id);
+    const struct chunk_durable before = *durable;
+    enum err e = pool && pool_width(pool) == durable->width ? OK : ERR_NOT_FOUND;
+    uint32_t pg = e == OK ? pg_of_chunk(pool, id) : 0;
+    for (unsigned i = 0; e == OK && i < durable->width; i++) {
+        const struct pg_slot *slot = pool_slot(pool, pg, i);
+        uint64_t moved;
+        if (durable->disks[i] == 0 || slot_has_holder(slot, durable->disks[i]))
+            continue;
+        disk_id target = slot_newest(slot);
+        enum err copied = rebuild(io, request, pool_id, id, chunk_length, before.nonce, began,
+                                  (uint8_t)i, target, before.disks, &moved);
+        durable->disks[i] = copied == OK ? target : 0;
+    }
+    map_cache_unref(io->map, map);
     return e;
 }
