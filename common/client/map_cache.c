@@ -2,7 +2,6 @@
 #include <assert.h>
 #include "common/base/arena.h"
 #include "common/client/metadata_client.h"
-#include "common/sys/log.h"
 #include "common/sys/sys.h"
 
 /* One immutable map; lives until nobody holds it any more. */
@@ -193,18 +192,36 @@ bool map_cache_behind(struct map_cache *c)
     return behind;
 }
 
+/* Locked. Whether a line says anything that the map does not know: some slot changed hands later, and
+ * none earlier (a server that is itself behind). */
+static bool is_news(const struct cluster_pool *pool, const PgInfo *pg)
+{
+    bool newer = false;
+    if (pg->pg >= pool_pg_count(pool) || pg->n_slots != pool_width(pool))
+        return false;
+    for (unsigned i = 0; i < pg->n_slots; i++) {
+        if (pg->slots[i]->n_holders == 0)
+            return false;
+        uint64_t mine = slot_since(pool_slot(pool, pg->pg, i));
+        uint64_t theirs = pg->slots[i]->holders[0]->since_epoch;
+        if (theirs < mine)
+            return false;
+        newer |= theirs > mine;
+    }
+    return newer;
+}
+
 void map_cache_take_pg(struct map_cache *c, const PgInfo *pg)
 {
     sys_mutex_lock(&c->lock);
-    struct cluster_map *map = cluster_map_copy(c->versions->map);
-    /* The line alone is newer, not the map: its epoch stays, so that the next delta brings all. */
-    const struct cluster_pool *pool = cluster_map_pool(map, pg->pool);
-    if (pool && pg->n_slots > 0 && pg->slots[0]->n_holders > 0 && map_apply_pg(map, pg) == OK) {
-        publish(c, map);
-    } else {
-        cluster_map_free(map);
-        log_warn("map", "a placement group's line does not fit the map pool=%u pg=%u", pg->pool,
-                 pg->pg);
+    const struct cluster_pool *pool = cluster_map_pool(c->versions->map, pg->pool);
+    if (pool && is_news(pool, pg)) {
+        /* The line alone is newer, not the map: its epoch stays, so that the next delta brings all. */
+        struct cluster_map *map = cluster_map_copy(c->versions->map);
+        if (map_apply_pg(map, pg) == OK)
+            publish(c, map);
+        else
+            cluster_map_free(map);
     }
     sys_mutex_unlock(&c->lock);
 }
