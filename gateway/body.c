@@ -104,13 +104,14 @@ static bool says_aws_chunked(const char *encoding)
     return false;
 }
 
-static enum s3_error size_parse(struct body *b, const struct http_request *r)
+static enum s3_error size_parse(struct body *b, const struct http_request *r, bool demand_length)
 {
     if (b->auth->payload == PAYLOAD_SIGNED || b->auth->payload == PAYLOAD_UNSIGNED) {
         /* Framing that the signature does not speak of would be stored as if it were the object. */
         if (says_aws_chunked(http_headers_get(&r->headers, "content-encoding")))
             return S3_INVALID_REQUEST;
-        if (r->body_kind == HTTP_BODY_CHUNKED)
+        bool given = http_headers_get(&r->headers, "content-length") != NULL;
+        if (r->body_kind == HTTP_BODY_CHUNKED || (demand_length && !given))
             return S3_MISSING_CONTENT_LENGTH;
         b->size = r->body_length;
         return S3_OK;
@@ -134,7 +135,7 @@ enum s3_error body_open(struct body **out, struct http_exchange *e, const struct
     *out = NULL;
     b->e = e;
     b->auth = auth;
-    enum s3_error error = size_parse(b, r);
+    enum s3_error error = size_parse(b, r, c->demand_length);
     if (!error && b->size > c->size_max)
         error = S3_ENTITY_TOO_LARGE;
     if (!error)

@@ -14,6 +14,7 @@ struct body;
 struct body_config {
     uint64_t size_max;            /* S3_ENTITY_TOO_LARGE, before a byte is read when announced */
     bool md5;                     /* compute the MD5 (the ETag), also without Content-MD5 */
+    bool demand_length;           /* no length is not taken for 0: S3_MISSING_CONTENT_LENGTH */
     enum checksum_kind otherwise; /* computed when the client names no checksum */
 };
 /* Looks at the headers only; nothing is read, no 100 Continue is sent. S3_MISSING_CONTENT_LENGTH,

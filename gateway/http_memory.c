@@ -75,7 +75,7 @@ static void describe(struct http_memory *m, struct http_request *r)
         http_headers_add(&r->headers, "Host", "localhost");
     if (m->chunked)
         http_headers_add(&r->headers, "Transfer-Encoding", "chunked");
-    else if (m->body_n && !http_headers_get(&r->headers, "content-length"))
+    else if (!m->lengthless && !http_headers_get(&r->headers, "content-length"))
         http_headers_addf(&r->headers, "Content-Length", "%zu", m->body_n);
     r->received = sys_now();
 }

@@ -15,6 +15,7 @@ struct http_memory {
     size_t piece_bytes;  /* the body comes in pieces of this size; 0: in one */
     size_t body_gone_at; /* after so many bytes the client is gone; 0: never */
     bool chunked;        /* the length is not announced */
+    bool lengthless;     /* no framing at all, not even a length of 0 */
     /* Instead of body, when not NULL: the next piece, *n = 0 at the end. With chunked, or with
      * body_n as the length. */
     enum err (*produce)(void *arg, const void **data, size_t *n);

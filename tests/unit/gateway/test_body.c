@@ -37,7 +37,8 @@ static void handle(struct http_exchange *e, void *arg)
 
 static struct outcome receive(enum sigv4_payload payload, struct http_memory *m)
 {
-    struct outcome o = {.config = {.size_max = 1 << 20, .md5 = true}, .buffer = 1000};
+    struct outcome o = {.config = {.size_max = 1 << 20, .md5 = true, .demand_length = true},
+                        .buffer = 1000};
     o.auth.payload = payload;
     m->method = "PUT";
     m->target = "/b/k";
@@ -131,6 +132,10 @@ static void plain(void)
     CHECK_EQ(received(PAYLOAD_UNSIGNED, "", NULL, 0, ""), S3_OK);
     struct http_memory chunked = {.body = "x", .body_n = 1, .chunked = true};
     struct outcome o = receive(PAYLOAD_UNSIGNED, &chunked);
+    CHECK_EQ(o.error, S3_MISSING_CONTENT_LENGTH);
+    sys_free(o.got);
+    struct http_memory lengthless = {.lengthless = true};
+    o = receive(PAYLOAD_UNSIGNED, &lengthless);
     CHECK_EQ(o.error, S3_MISSING_CONTENT_LENGTH);
     sys_free(o.got);
     struct http_memory gone = {.body = "hello", .body_n = 5, .body_gone_at = 3};
