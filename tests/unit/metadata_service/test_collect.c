@@ -1,5 +1,5 @@
 /* Collection beside running reads: what a gateway still reads stays, also when the leader is new. */
-#include "tests/unit/chunkserver_service/world_kit.h"
+#include "tests/unit/chunkserver_service/objects_kit.h"
 
 enum { NUMBER = 1, SIZE = 70000 };
 
