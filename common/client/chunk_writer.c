@@ -425,8 +425,9 @@ enum err chunk_writer_advance(struct chunk_writer *w, size_t n)
         return OK;
     seal_group(w);
     feed(w);
-    /* Moves what can move without waiting, so that sending overlaps with the next bytes. */
-    enum err e = pump(w, 0, 0);
+    /* Moves what can move without waiting, so that sending overlaps with the next bytes. The last of
+     * them leave with the commit. */
+    enum err e = last ? OK : pump(w, 0, 0);
     if (e == OK && live(w) < w->quorum)
         e = ERR_NO_QUORUM;
     return e;

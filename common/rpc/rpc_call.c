@@ -6,6 +6,10 @@
 #include "common/rpc/call_internal.h"
 #include "common/rpc/wire_internal.h"
 
+/* Less than this of a stream waits for its next frame: a small shard leaves in one send, and wakes its
+ * chunkserver once. */
+enum { JOIN_BYTES = 64 * 1024 };
+
 static int64_t min64(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -150,12 +154,19 @@ static void push(struct call *c, int64_t now)
 
 /* ---- what the gather asks ---- */
 
+/* What is left unsent, gather_next finds the socket ready for. */
+static bool is_joined(const struct call *c)
+{
+    return c->kind == CALL_STREAM && !c->finish_sent && c->out_queued < JOIN_BYTES;
+}
+
 static void attach(struct call *c, struct link *link)
 {
     c->link = link;
     link_expect(link, c->id, c->into, c->into_bytes);
     c->moved = sys_now();
-    push(c, c->moved);
+    if (!is_joined(c))
+        push(c, c->moved);
 }
 
 void remote_connected(struct call *c, struct link *link, enum err result)
@@ -335,7 +346,8 @@ static enum err stream_put(struct call *c, uint16_t type, unsigned flags,
         c->finish_sent = true;
         c->due_since = now;
     }
-    push(c, now);
+    if (!is_joined(c))
+        push(c, now);
     return OK;
 }
 

@@ -33,11 +33,12 @@ enum err rpc_call_start(struct rpc_peer *peer, struct gather *g, const struct rp
 
 /* Many frames, one reply: a shard write. The stream is a call of the gather: it is given out as
  * credit when its window has room again after an ERR_BUSY, and as finished with the one reply, which
- * may come early (an error: later sends answer ERR_CLOSED). gather_cancel aborts it: the server
+ * may come early (an error: later sends answer ERR_CLOSED). Small frames wait for the next one, so
+ * that they leave together; gather_next sends what still waits. gather_cancel aborts it: the server
  * drops what it was doing. Errors as above. */
 enum err rpc_stream_open(struct rpc_peer *peer, struct gather *g, const struct rpc_call *first,
                          struct call **out) MUST_USE;
-/* Queues a frame, and sends as much as goes without waiting. Takes a reference to payload (may be
+/* Queues a frame, and sends as much as goes without waiting, or nothing when it is little. Takes a reference to payload (may be
  * NULL). ERR_BUSY: the window is full, wait for credit in gather_next. ERR_CLOSED: it has ended. */
 enum err rpc_stream_send(struct call *stream, uint16_t type, const ProtobufCMessage *body,
                          struct buf *payload, size_t at, size_t length,
