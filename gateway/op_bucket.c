@@ -50,10 +50,8 @@ enum s3_error op_list_buckets(struct op *op)
     return op_respond_xml(op, &w);
 }
 
-/* The pool of a new bucket: the configured one, else the first that has its placement groups. */
-static enum s3_error new_bucket_pool(struct op *op, uint32_t *pool)
+static bool find_pool(const struct gateway_config *c, uint32_t *pool)
 {
-    const struct gateway_config *c = &op->gateway->config;
     const struct cluster_map *map = map_cache_ref(c->io->map);
     const struct cluster_pool *found = NULL;
     if (c->default_pool)
@@ -63,7 +61,17 @@ static enum s3_error new_bucket_pool(struct op *op, uint32_t *pool)
     if (found)
         *pool = found->id;
     map_cache_unref(c->io->map, map);
-    if (found)
+    return found != NULL;
+}
+
+/* The pool of a new bucket: the configured one, else the first that has its placement groups. */
+static enum s3_error new_bucket_pool(struct op *op, uint32_t *pool)
+{
+    const struct gateway_config *c = &op->gateway->config;
+    if (find_pool(c, pool))
+        return S3_OK;
+    /* It may just have got them. */
+    if (map_cache_refresh(c->io->map, op_metadata(op), 0) == OK && find_pool(c, pool))
         return S3_OK;
     op->error.message = "No pool has its placement groups yet: too few disks have joined.";
     return S3_SERVICE_UNAVAILABLE;

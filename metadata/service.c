@@ -459,8 +459,8 @@ enum err metadata_service_create(const char *directory, const struct uuid *clust
     return e == OK ? create_member(directory, cluster, *member, bootstrap ? &first : NULL) : e;
 }
 
-enum err metadata_service_create_group(const char *const *directories, size_t count,
-                                       const struct uuid *cluster)
+enum err metadata_service_create_group(const char *const *directories, const char *const *addresses,
+                                       size_t count, const struct uuid *cluster)
 {
     struct raft_configuration first = {0};
     raft_id members[RAFT_MEMBERS_MAX];
@@ -469,7 +469,7 @@ enum err metadata_service_create_group(const char *const *directories, size_t co
     enum err e = OK;
     for (size_t i = 0; e == OK && i < count; i++) {
         members[i] = random_member();
-        e = raft_configuration_set(&first, members[i], RAFT_VOTER, "");
+        e = raft_configuration_set(&first, members[i], RAFT_VOTER, addresses[i]);
     }
     for (size_t i = 0; e == OK && i < count; i++)
         e = create_member(directories[i], cluster, members[i], &first);

@@ -25,9 +25,10 @@ struct shard_client;
  * "1.2.3.4:5678". *member receives its random id. ERR_EXISTS: there is a member already. */
 enum err metadata_service_create(const char *directory, const struct uuid *cluster,
                                  const char *address, bool bootstrap, uint64_t *member) MUST_USE;
-/* The same for all members of the embedded form at once: count voters. */
-enum err metadata_service_create_group(const char *const *directories, size_t count,
-                                       const struct uuid *cluster) MUST_USE;
+/* The same for all members of the embedded form at once: count voters, each with its directory and
+ * the address at which tools may reach it. */
+enum err metadata_service_create_group(const char *const *directories, const char *const *addresses,
+                                       size_t count, const struct uuid *cluster) MUST_USE;
 /* Whose directory it is. ERR_NOT_FOUND: none yet. */
 enum err metadata_service_peek(const char *directory, struct uuid *cluster,
                                uint64_t *member) MUST_USE;

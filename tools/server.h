@@ -31,7 +31,8 @@ struct server {
     struct rpc_node *rpc;
     struct metadata_service *members[SERVER_MEMBERS_MAX];
     size_t member_count;
-    struct rpc_server *metadata_server, *chunk_server;
+    struct rpc_server *metadata_servers[SERVER_MEMBERS_MAX]; /* by member; NULL: not listening */
+    struct rpc_server *chunk_server;
     struct metadata_client *metadata;
     struct map_cache *map;
     struct shard_client *shards;
@@ -58,6 +59,11 @@ enum err server_problem(struct server *s, enum err e, const char *format, ...)
     __attribute__((format(printf, 3, 4))) MUST_USE;
 /* The cluster key, made when a new cluster is; into s->keys. */
 enum err server_load_key(struct server *s, const char *path, bool create) MUST_USE;
+/* Serves a role's routes, and those that every role has, at an address. routes has room for one more
+ * than n. */
+enum err server_listen(struct server *s, const char *where, struct rpc_route *routes, size_t n,
+                       struct rpc_server **out) MUST_USE;
+enum err server_listen_chunks(struct server *s, const char *where) MUST_USE;
 void server_start_node(struct server *s);
 /* This process as a client, first of the metadata group (locals as in metadata_client.h; none: the
  * configured addresses) and with the map, then of disks. */
@@ -81,6 +87,8 @@ enum err server_prepare_member(struct server *s) MUST_USE;
 enum err server_join(struct server *s) MUST_USE;
 /* The first pool and the first user, when they are missing. */
 enum err server_furnish(struct server *s) MUST_USE;
+
+enum { SERVER_ROUTES_MAX = 32 };
 
 /* server_embedded.c */
 enum err server_start_embedded(struct server *s) MUST_USE;

@@ -10,6 +10,7 @@
  *   Dn/cluster.key   the same key in every directory, so that no single one holds the only copy
  *   Dn/metadata/     a member, in as many directories as the pool's tolerance asks for (hazard 9)
  *   Dn/disk/         the shards
+ *   D1/cairn.conf    where `cairn status` and the other verbs reach this process
  *
  * Calls between the roles are function calls; the disks work in parallel all the same. */
 
@@ -123,19 +124,37 @@ static enum err find_members(struct server *s, struct places *found)
     return OK;
 }
 
+/* Member i listens i ports above the configured one. */
+static enum err address_of(struct server *s, size_t i, char out[SYS_ADDR_TEXT])
+{
+    struct sys_addr a;
+    enum err e = sys_addr_parse(s->config->metadata_listen, &a);
+    if (e != OK || a.port > UINT16_MAX - SERVER_MEMBERS_MAX)
+        return server_problem(s, ERR_INVALID, "metadata_listen %s leaves no room for %d ports",
+                              s->config->metadata_listen, SERVER_MEMBERS_MAX);
+    a.port = (uint16_t)(a.port + i);
+    sys_addr_format(&a, out);
+    return OK;
+}
+
 static enum err create_members(struct server *s, struct places *places)
 {
-    const char *directories[SERVER_MEMBERS_MAX];
+    const char *directories[SERVER_MEMBERS_MAX], *addresses[SERVER_MEMBERS_MAX];
+    char texts[SERVER_MEMBERS_MAX][SYS_ADDR_TEXT];
     places->count = members_wanted(s->config);
     for (size_t i = 0; i < places->count; i++) {
         enum err e = path_of(s, i, "metadata", places->paths[i]);
+        if (e == OK)
+            e = address_of(s, i, texts[i]);
         if (e != OK)
             return e;
         directories[i] = places->paths[i];
+        addresses[i] = texts[i];
     }
     sys_random(s->self.cluster.bytes, sizeof s->self.cluster.bytes);
     s->created = true;
-    enum err e = metadata_service_create_group(directories, places->count, &s->self.cluster);
+    enum err e =
+        metadata_service_create_group(directories, addresses, places->count, &s->self.cluster);
     return e == OK ? OK : server_problem(s, e, "cannot make the metadata members: %s", err_text(e));
 }
 
@@ -159,6 +178,74 @@ static enum err start_members(struct server *s, const struct places *places)
             if (i != k)
                 metadata_service_link(s->members[i], s->members[k]);
     return OK;
+}
+
+/* ---- what operators reach ---- */
+
+static enum err listen_members(struct server *s)
+{
+    enum err e = OK;
+    for (size_t i = 0; e == OK && i < s->member_count; i++) {
+        struct rpc_route routes[SERVER_ROUTES_MAX];
+        char where[SYS_ADDR_TEXT];
+        size_t n = metadata_service_routes(s->members[i], routes);
+        e = address_of(s, i, where);
+        if (e == OK)
+            e = server_listen(s, where, routes, n, &s->metadata_servers[i]);
+    }
+    return e;
+}
+
+/* Ports that nobody asked for may be taken by another such process: then this one serves S3 all the
+ * same, and only the verbs do not reach it. */
+static enum err unless_asked_for(struct server *s, const char *key, enum err e)
+{
+    if (e != ERR_ADDRESS_IN_USE || config_given(s->config, key))
+        return e;
+    log_warn("server", "%s; cairn's verbs do not reach this process: give --%s", s->problem, key);
+    s->problem[0] = 0;
+    return OK;
+}
+
+/* So that CAIRN_CONFIG=D1/cairn.conf is all that a verb needs. */
+static enum err write_config(struct server *s)
+{
+    char path[PATH_BYTES], key[PATH_BYTES], text[2 * PATH_BYTES];
+    struct sys_file *f;
+    enum err e = path_of(s, 0, "cluster.key", path);
+    if (e == OK)
+        e = sys_path_real(s->config->cluster_key ? s->config->cluster_key : path, key, sizeof key);
+    if (e == OK)
+        e = path_of(s, 0, "cairn.conf", path);
+    if (e != OK)
+        return e;
+    int n =
+        snprintf(text, sizeof text, "cluster_key = %s\ns3 = %s\nmetadata =\n", key, s->config->s3);
+    for (size_t i = 0; i < s->member_count; i++) {
+        char where[SYS_ADDR_TEXT];
+        if (address_of(s, i, where) == OK && s->metadata_servers[i])
+            n += snprintf(text + n, sizeof text - (size_t)n, "  %s\n", where);
+    }
+    e = sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE | SYS_OPEN_TRUNCATE, &f);
+    if (e != OK)
+        return server_problem(s, e, "cannot write %s: %s", path, err_text(e));
+    e = sys_file_write(f, 0, text, (size_t)n);
+    sys_file_close(f);
+    return e;
+}
+
+/* *address: of the disks, as others see them. */
+static enum err listen_for_verbs(struct server *s, const char **address)
+{
+    *address = "local";
+    enum err e = unless_asked_for(s, "metadata_listen", listen_members(s));
+    if (e == OK)
+        e = unless_asked_for(s, "chunk_listen", server_listen_chunks(s, s->config->chunk_listen));
+    if (s->chunk_server)
+        *address = s->config->chunk_listen;
+    if (e == OK && s->metadata_servers[0])
+        e = write_config(s);
+    return e;
 }
 
 /* ---- all of it ---- */
@@ -203,6 +290,7 @@ static enum err start_clients(struct server *s)
 enum err server_start_embedded(struct server *s)
 {
     struct places *places = sys_alloc(sizeof *places);
+    const char *address = "local";
     enum err e = OK;
     for (size_t i = 0; e == OK && i < s->config->data.count; i++)
         e = make_directory(s, s->config->data.items[i]);
@@ -224,7 +312,9 @@ enum err server_start_embedded(struct server *s)
     if (e == OK)
         e = server_start_pulse(s);
     if (e == OK)
-        e = server_start_chunks(s, "local");
+        e = listen_for_verbs(s, &address);
+    if (e == OK)
+        e = server_start_chunks(s, address);
     if (e == OK)
         e = server_start_gateway(s);
     if (e == OK && s->member_count < members_wanted(s->config))

@@ -9,7 +9,7 @@
 
 /* What all roles share, each role's start, and the way back. */
 
-enum { FEATURE_LEVEL = 1, ROUTES_MAX = 32 };
+enum { FEATURE_LEVEL = 1 };
 #define PULSE     (100 * SYS_MS)
 #define PULSE_ASK (2 * SYS_SECOND)
 
@@ -36,8 +36,7 @@ static void handle_node_status(void *arg, struct rpc_request *request)
     rpc_reply(request, OK, &status.base, NULL, 0, 0);
 }
 
-/* A listener with a role's routes, and those that every role has. */
-static enum err listen(struct server *s, const char *where, struct rpc_route *routes, size_t n,
+enum err server_listen(struct server *s, const char *where, struct rpc_route *routes, size_t n,
                        struct rpc_server **out)
 {
     struct rpc_server_config config;
@@ -119,7 +118,7 @@ void server_start_shard_client(struct server *s, const struct shard_local *disks
 
 static enum err start_metadata(struct server *s)
 {
-    struct rpc_route routes[ROUTES_MAX];
+    struct rpc_route routes[SERVER_ROUTES_MAX];
     const struct metadata_service_config config = {
         .directory = s->config->metadata_dir,
         .address = s->config->metadata_listen,
@@ -132,7 +131,7 @@ static enum err start_metadata(struct server *s)
                               s->config->metadata_dir, err_text(e));
     s->member_count = 1;
     size_t n = metadata_service_routes(s->members[0], routes);
-    return listen(s, s->config->metadata_listen, routes, n, &s->metadata_server);
+    return server_listen(s, s->config->metadata_listen, routes, n, &s->metadata_servers[0]);
 }
 
 /* Once it can be reached: its place in the group, its duties, what a new cluster needs. */
@@ -170,15 +169,18 @@ enum err server_open_disks(struct server *s, const char *const *directories, con
 
 static enum err start_chunk(struct server *s)
 {
-    struct rpc_route routes[ROUTES_MAX];
     enum err e = server_open_disks(s, s->config->data.items, s->config->chunk_listen);
     if (e != OK)
         return e;
+    e = server_listen_chunks(s, s->config->chunk_listen);
+    return e == OK ? server_start_chunks(s, s->config->chunk_listen) : e;
+}
+
+enum err server_listen_chunks(struct server *s, const char *where)
+{
+    struct rpc_route routes[SERVER_ROUTES_MAX];
     size_t n = chunk_service_routes(s->chunks, routes);
-    e = listen(s, s->config->chunk_listen, routes, n, &s->chunk_server);
-    if (e != OK)
-        return e;
-    return server_start_chunks(s, s->config->chunk_listen);
+    return server_listen(s, where, routes, n, &s->chunk_server);
 }
 
 enum err server_start_chunks(struct server *s, const char *address)
@@ -369,15 +371,17 @@ void server_stop(struct server *s)
         chunk_service_stop(s->chunks);
     if (s->chunk_server)
         rpc_server_stop(s->chunk_server);
-    if (s->metadata_server)
-        rpc_server_stop(s->metadata_server);
+    for (size_t i = 0; i < SERVER_MEMBERS_MAX; i++)
+        if (s->metadata_servers[i])
+            rpc_server_stop(s->metadata_servers[i]);
     for (size_t i = 0; i < s->member_count; i++)
         metadata_service_stop(s->members[i]);
     chunk_service_free(s->chunks);
     if (s->chunk_server)
         rpc_server_free(s->chunk_server);
-    if (s->metadata_server)
-        rpc_server_free(s->metadata_server);
+    for (size_t i = 0; i < SERVER_MEMBERS_MAX; i++)
+        if (s->metadata_servers[i])
+            rpc_server_free(s->metadata_servers[i]);
     gateway_free(s->gateway);
     stop_client(s);
     if (s->stopping)
