@@ -10,7 +10,9 @@
 enum {
     OPENS_MAX = 32,    /* sequence numbers tried for one chunk */
     CHUNKS_MAX = 4096, /* of one object or part */
+    PIECE_MAX = 16 << 10,
 };
+#define PLACE_PAUSE (250 * SYS_MS)
 
 /* ---- in ---- */
 
@@ -35,6 +37,9 @@ static enum s3_error fill(struct chunk_writer *w, uint32_t length,
         enum err e = chunk_writer_space(w, &at, &room);
         if (e != OK)
             return write_error(e);
+        /* Small pieces: while the source waits for a slow client, the disks hear nothing. */
+        if (room > PIECE_MAX)
+            room = PIECE_MAX;
         enum s3_error s = source->read(source->arg, at, room, &n);
         if (s != S3_OK)
             return s;
@@ -92,16 +97,31 @@ static ChunkRun *run_for(struct object_written *out, struct arena *arena, uint32
     return run;
 }
 
-/* Opens the next chunk at the first sequence number from *sequence on whose disks can take it. With
- * some disks down there are nearly always placement groups that have enough of the others. */
+/* Opens the next chunk at the first sequence number from id's on whose disks can take it. With some
+ * disks down there are nearly always placement groups that have enough of the others; where there are
+ * none, it waits for as long as metadata takes to notice and to give their slots other holders: none
+ * of the bytes has been taken yet. */
 static enum s3_error open_chunk(const struct chunk_io *io, const struct request_context *request,
                                 uint32_t pool, struct chunk_id *id, uint32_t length, int64_t began,
                                 struct chunk_writer **out)
 {
-    enum err e = ERR_UNAVAILABLE;
-    for (int i = 0; e == ERR_UNAVAILABLE && i < OPENS_MAX; i++, id->sequence += e != OK)
-        e = chunk_writer_open(io, request, pool, id, length, began, out);
-    return e == OK ? S3_OK : write_error(e);
+    int64_t patience = sys_now() + 2 * io->timeouts.down_after;
+    if (patience > request->deadline)
+        patience = request->deadline;
+    for (;;) {
+        enum err e = ERR_UNAVAILABLE;
+        for (int i = 0; e == ERR_UNAVAILABLE && i < OPENS_MAX; i++, id->sequence += e != OK)
+            e = chunk_writer_open(io, request, pool, id, length, began, out);
+        int64_t now = sys_now();
+        if (e != ERR_UNAVAILABLE || now >= patience)
+            return e == OK ? S3_OK : write_error(e);
+        sys_sleep_until(now + PLACE_PAUSE);
+        struct request_context fetch = *request;
+        fetch.deadline = patience;
+        if (map_cache_refresh(io->map, &fetch, 0) != OK) {
+            /* Then with the map that is there. */
+        }
+    }
 }
 
 enum s3_error object_write(const struct chunk_io *io, const struct request_context *request,

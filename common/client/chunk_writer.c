@@ -422,7 +422,7 @@ enum err chunk_writer_advance(struct chunk_writer *w, size_t n)
     w->filled = 0;
     bool last = w->stripe == w->layout.stripes;
     if (!last && w->stripe % w->stripes_per_group != 0)
-        return OK;
+        return tend(w);
     seal_group(w);
     feed(w);
     /* Moves what can move without waiting, so that sending overlaps with the next bytes. The last of
