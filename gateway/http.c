@@ -246,7 +246,7 @@ void http_server_config_default(struct http_server_config *c, const struct timeo
 {
     memset(c, 0, sizeof *c);
     c->connections_max = 512;
-    c->connection_pool_bytes = 256 * 1024;
+    c->connection_pool_bytes = 128 * 1024;
     c->target_bytes_max = 8 * 1024;
     c->header_bytes_max = 8 * 1024;
     c->fiber_stack_bytes = 256 * 1024;
