@@ -193,6 +193,9 @@ static void single_lines(void)
     /* A server that is behind cannot take it back. */
     map_cache_take_pg(f->cache, old);
     CHECK_EQ(newest_of(f, P_4_2, 2), 12);
+    old->slots[0]->holders[0]->since_epoch = 1000; /* nor with something newer beside it */
+    map_cache_take_pg(f->cache, old);
+    CHECK_EQ(newest_of(f, P_4_2, 2), 12);
     /* Lines that fit nothing. */
     PgInfo bad = *new;
     bad.pool = 99;
