@@ -293,8 +293,6 @@ static enum err query(struct group *g, int64_t timeout)
     return e;
 }
 
-/* ---- tests ---- */
-
 static void finds_leader(void)
 {
     struct group *g = group_new(false);
@@ -426,7 +424,6 @@ static void unknown_outcome(void)
         CHECK_EQ(g->done[i], 1);
         g->members[1].lose = 0;
     }
-    CHECK_OK(execute(g, 50, SYS_SECOND, &index));
     /* The leader changes while the answer is being lost, and the new one knows. */
     g->members[1].lose = 1;
     g->members[1].lost_as = ERR_CLOSED;
@@ -513,9 +510,8 @@ static void many_callers(void)
 /* No slot comes free: busy at the deadline, and certainly not done. */
 static void no_slot(void)
 {
-    enum { CALLERS = SLOTS + 4 };
     struct group *g = group_new(false);
-    struct caller *callers = calloc(CALLERS, sizeof *callers);
+    struct caller *callers = calloc(SLOTS, sizeof *callers);
     uint64_t index;
     CHECK_OK(execute(g, 399, SYS_SECOND, &index));
     g->members[1].slow = 2 * SYS_SECOND;
