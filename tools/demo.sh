@@ -9,7 +9,7 @@ cd "${BASH_SOURCE[0]%/*}/.." || exit 1
 CAIRN=$PWD/build/release/cairn
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/cairn-demo-XXXXXX")
 CLUSTER=$WORK/cluster FILES=$WORK/files
-BIG_MIB=128 FILES_MAX=250
+BIG_MIB=200 FILES_MAX=250
 began=$SECONDS
 loop=
 
