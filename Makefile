@@ -20,7 +20,7 @@ FLAGS_tsan    := -O1 -fsanitize=thread -Wno-format-truncation
 CFLAGS_ALL := -std=c11 -g -pthread -fno-omit-frame-pointer -fno-common $(WARNINGS) \
 	$(FLAGS_$(VARIANT)) -I. -Ibuild/gen $(CFLAGS)
 LDFLAGS_ALL := -pthread $(FLAGS_$(VARIANT)) $(LDFLAGS)
-LIBS = $(shell pkg-config --libs $(PACKAGES)) -linih -lleveldb -lcurl -lm
+LIBS = $(shell pkg-config --libs $(PACKAGES)) -linih -lleveldb -lm
 
 B := build/$(VARIANT)
 PROTOS     := $(wildcard common/proto/*.proto)

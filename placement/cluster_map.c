@@ -119,7 +119,7 @@ bool cluster_pool_valid(const struct cluster_pool *pool)
     return pool->id != 0 && terminated(pool->name, sizeof pool->name) && pool->name[0] != 0 &&
            pool->k >= 1 && pool->k <= POOL_K_MAX && pool->m <= POOL_M_MAX &&
            pool->pg_bits <= POOL_PG_BITS_MAX && pool->cell_bytes >= POOL_CELL_MIN &&
-           pool->cell_bytes <= POOL_CELL_MAX && pool->cell_bytes % 64 == 0 &&
+           pool->cell_bytes <= POOL_CELL_MAX && (pool->cell_bytes & (pool->cell_bytes - 1)) == 0 &&
            (unsigned)pool->domain < FAILURE_DOMAIN_COUNT;
 }
 

@@ -35,7 +35,7 @@ enum {
     POOL_PG_BITS_MAX = 16,
     POOL_PG_BITS_DEFAULT_MAX = 9, /* a table is assigned by one command of at most 1,024 rows */
     POOL_CELL_MIN = 4096,
-    POOL_CELL_MAX = 1 << 20,
+    POOL_CELL_MAX = 256 << 10, /* so that a transfer unit holds whole cells and whole blocks */
     SLOT_HOLDERS_MAX = 8,
     DISK_WEIGHT_MAX = 1 << 20, /* GiB: one PiB */
 };
@@ -77,7 +77,7 @@ struct cluster_pool {
     char name[CLUSTER_NAME_MAX + 1];
     uint8_t k, m;
     uint8_t pg_bits;
-    uint32_t cell_bytes; /* a multiple of 64 */
+    uint32_t cell_bytes; /* a power of two */
     enum failure_domain domain;
     struct pg_slot *slots; /* PG 0's k+m slots, then PG 1's, ..; owned by the map */
 };

@@ -39,7 +39,6 @@ build libexpat1-dev          reads XML
 build libjansson-dev         JSON output
 build libinih-dev            configuration files
 build libxxhash-dev          chunk to placement group
-build libcurl4-openssl-dev   HTTP as a client (bench)
 test  libcunit1-dev          unit suites
 test  clang-format           formatting check of make lint
 test  python3                make lint and the cluster tests
