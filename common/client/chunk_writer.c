@@ -29,8 +29,8 @@
 enum { GROUPS_MAX = CHUNK_WINDOW_STRIPES, BLOCKS_PER_GROUP = BUF_LARGE / SHARD_BLOCK };
 #define BUFFER_PATIENCE (5 * SYS_SECOND)
 #define BUFFER_PAUSE    (5 * SYS_MS)
-/* A repair costs far more than this. */
-#define GRACE_LEAST (100 * SYS_MS)
+/* A disk that is well but busy is rarely later than this, and a repair costs far more. */
+#define GRACE_LEAST (250 * SYS_MS)
 enum { COMMIT_PROGRESS = 5 };
 #define TEND_EVERY (100 * SYS_MS)
 
@@ -240,8 +240,8 @@ static int64_t grace(const struct chunk_writer *w)
 {
     int64_t most = w->io->timeouts.straggler_grace;
     int64_t p99 = chunk_latency_percentile(w->io->latency, LATENCY_COMMIT, 99, most / 3);
-    int64_t g = 3 * p99;
-    return g > most ? most : g < GRACE_LEAST ? GRACE_LEAST : g;
+    int64_t g = 3 * p99 > GRACE_LEAST ? 3 * p99 : GRACE_LEAST;
+    return g < most ? g : most;
 }
 
 /* Whether only a minority keeps the window full. */
