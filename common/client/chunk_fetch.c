@@ -64,6 +64,37 @@ static bool holder_at(const struct chunk_source *source, unsigned index, unsigne
     return true;
 }
 
+static bool ask_holder(struct fetch *f, unsigned index, unsigned n, bool insist)
+{
+    struct chunk_source *source = f->source;
+    struct fetch_shard *s = &f->shards[index];
+    struct slot_holder holder;
+    if (!holder_at(source, index, n, &holder) || holder.disk == source->excluded ||
+        !cluster_map_disk_holds(source->map, holder.disk))
+        return false;
+    const struct shard_id id = {.chunk = source->id, .index = (uint8_t)index};
+    s->started = sys_now();
+    s->holder = (uint8_t)n;
+    s->insisted = insist;
+    if ((insist || !shard_disk_avoided(source->io->shards, holder.disk)) &&
+        shard_read_begin(source->io->shards, source->gather, holder.disk, source->pool_id, &id,
+                         holder.since_epoch, s->asked, s->bytes, 0, insist, f->tag + index,
+                         &s->read) == OK)
+        return true;
+    if (!insist)
+        s->passed |= (uint16_t)(1u << n);
+    return false;
+}
+
+/* The holder that was asked last is the next one again. */
+static void step_back(struct fetch_shard *s)
+{
+    if (s->insisted)
+        s->passed |= (uint16_t)(1u << s->holder);
+    else
+        s->next_holder--;
+}
+
 /* Asks the next holder that can be asked; FETCH_FAILED when there is none left. A buffer of a call
  * that has finished is used again. ERR_BUSY: no buffer. */
 static enum err ask(struct fetch *f, unsigned index, struct shard_range range)
@@ -77,19 +108,18 @@ static enum err ask(struct fetch *f, unsigned index, struct shard_range range)
         s->bytes = NULL;
         return ERR_BUSY;
     }
-    const struct shard_id id = {.chunk = source->id, .index = (uint8_t)index};
-    while (holder_at(source, index, s->next_holder, &holder)) {
-        s->next_holder++;
-        if (holder.disk == source->excluded || !cluster_map_disk_holds(source->map, holder.disk) ||
-            shard_disk_avoided(source->io->shards, holder.disk))
+    s->asked = range;
+    bool begun = false;
+    while (!begun && holder_at(source, index, s->next_holder, &holder))
+        begun = ask_holder(f, index, s->next_holder++, false);
+    for (unsigned n = 0; f->last_resort && !begun && s->passed != 0; n++) {
+        if (!(s->passed >> n & 1))
             continue;
-        s->started = sys_now();
-        if (shard_read_begin(source->io->shards, source->gather, holder.disk, source->pool_id, &id,
-                             holder.since_epoch, range, s->bytes, 0, f->tag + index,
-                             &s->read) != OK)
-            continue;
+        s->passed &= (uint16_t) ~(1u << n);
+        begun = ask_holder(f, index, n, true);
+    }
+    if (begun) {
         s->state = FETCH_ASKED;
-        s->asked = range;
         return OK;
     }
     drop(s);
@@ -125,6 +155,28 @@ static unsigned promising(const struct fetch *f, int64_t now)
     return n;
 }
 
+/* F2: when not even with all that are late there will be k. */
+static enum err ask_avoided(struct fetch *f)
+{
+    unsigned possible = 0;
+    enum err e = OK;
+    for (unsigned i = 0; i < width(f); i++)
+        possible += f->shards[i].state == FETCH_HAVE || f->shards[i].state == FETCH_ASKED;
+    if (possible >= f->source->k || f->last_resort)
+        return OK;
+    f->last_resort = true;
+    for (unsigned i = 0; e == OK && i < width(f); i++) {
+        struct fetch_shard *s = &f->shards[i];
+        if (s->state != FETCH_FAILED || s->passed == 0)
+            continue;
+        s->state = FETCH_IDLE;
+        e = ask(f, i, f->cover);
+    }
+    /* Without a buffer it is tried again from the start. */
+    f->last_resort = e == OK;
+    return e;
+}
+
 /* Asks until k shards that cover everything are here or in time: those that have not been asked yet,
  * then the wanted ones that have been read only in part. */
 static enum err ask_others(struct fetch *f, int64_t now)
@@ -138,14 +190,14 @@ static enum err ask_others(struct fetch *f, int64_t now)
             continue;
         if (again) {
             s->state = FETCH_IDLE;
-            s->next_holder--;
+            step_back(s);
         }
         enum err e = ask(f, n % width(f), f->cover);
         if (e != OK)
             return e;
         good += s->state == FETCH_ASKED;
     }
-    return OK;
+    return ask_avoided(f);
 }
 
 /* ERR_NOT_FOUND when no shard was ever seen and so many are denied that the chunk cannot be there. */
@@ -229,7 +281,7 @@ void fetch_take(struct fetch *f, uint32_t tag)
         source->denied |= UINT64_C(1) << (tag - f->tag);
     s->state = FETCH_IDLE;
     if (is_excused(f, s, e))
-        s->next_holder--;
+        step_back(s);
     /* Its holders; then, in fetch_poll, the others. Without a buffer it stays idle until then. */
     if (ask(f, tag - f->tag, s->asked) != OK)
         s->state = FETCH_IDLE;

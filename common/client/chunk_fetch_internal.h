@@ -4,7 +4,8 @@
  *
  * Rules
  *  F1  A shard is asked of its newest holder first, then of the older ones.
- *  F2  A disk that is down or whose breaker is open counts as failed without being asked.
+ *  F2  A disk that is down or whose breaker is open is passed over, until k shards cannot be had
+ *      without it: then it is asked after all.
  *  F3  Where a wanted shard has failed or is late (hedge), others are asked until k that cover its
  *      range are here or in time; what comes first is used. A shard that is asked instead can be
  *      late too.
@@ -48,6 +49,9 @@ enum fetch_state { FETCH_IDLE, FETCH_ASKED, FETCH_HAVE, FETCH_FAILED };
 struct fetch_shard {
     enum fetch_state state;
     uint8_t next_holder;
+    uint8_t holder;            /* the one that was asked last */
+    uint16_t passed;           /* bit n: holder n was passed over (F2) */
+    bool insisted;             /* holder was asked though it is to be avoided */
     bool repeated;             /* its connection broke, and the same holder was asked again */
     struct shard_range wanted; /* what the caller needs of it; length 0: nothing */
     struct shard_range asked;  /* what is or was read */
@@ -62,6 +66,7 @@ struct fetch {
     uint32_t tag;             /* of its calls: tag + shard index */
     struct shard_range cover; /* the smallest range over all wanted */
     bool degraded;            /* others than the wanted shards are asked too */
+    bool last_resort;         /* so are the disks that were passed over */
     bool done;
     int64_t hedge;   /* a shard is late this long after it was asked */
     int64_t wake_at; /* when to poll again though nothing has finished */

@@ -243,7 +243,7 @@ void shard_write_free(struct shard_write *w)
 
 /* ---- read ---- */
 
-static enum err read_remote(struct shard_read *r, uint64_t since_epoch, uint32_t tag)
+static enum err read_remote(struct shard_read *r, uint64_t since_epoch, bool insist, uint32_t tag)
 {
     struct rpc_peer *peer;
     bool up;
@@ -265,6 +265,7 @@ static enum err read_remote(struct shard_read *r, uint64_t since_epoch, uint32_t
         .body = &body.base,
         .into = r->into->data + r->at,
         .into_bytes = r->range.length,
+        .insist = insist,
     };
     return rpc_call_start(peer, r->gather, &request, &r->call);
 }
@@ -286,7 +287,8 @@ static enum err read_local(struct shard_read *r, uint32_t tag)
 
 enum err shard_read_begin(struct shard_client *c, struct gather *g, disk_id disk, uint32_t pool,
                           const struct shard_id *id, uint64_t since_epoch, struct shard_range range,
-                          struct buf *into, size_t at, uint32_t tag, struct shard_read **out)
+                          struct buf *into, size_t at, bool insist, uint32_t tag,
+                          struct shard_read **out)
 {
     assert(range.length > 0 && at + range.length <= into->capacity);
     struct shard_read *r = sys_alloc(sizeof *r);
@@ -301,7 +303,7 @@ enum err shard_read_begin(struct shard_client *c, struct gather *g, disk_id disk
         .pool = pool,
         .is_local = is_local(c, disk),
     };
-    enum err e = r->is_local ? read_local(r, tag) : read_remote(r, since_epoch, tag);
+    enum err e = r->is_local ? read_local(r, tag) : read_remote(r, since_epoch, insist, tag);
     if (e != OK) {
         buf_unref(r->into);
         sys_free(r);

@@ -68,13 +68,14 @@ void shard_write_free(struct shard_write *w); /* unfinished: aborted. Before gat
 
 /* ---- read ---- */
 
-/* Reads [offset, offset + length) of a shard to into->data + at; takes a reference to the buffer. */
+/* Reads [offset, offset + length) of a shard to into->data + at; takes a reference to the buffer.
+ * insist: asks also a disk that is to be avoided, as the last resort. */
 struct shard_range {
     uint32_t offset, length;
 };
 enum err shard_read_begin(struct shard_client *c, struct gather *g, disk_id disk, uint32_t pool,
                           const struct shard_id *id, uint64_t since_epoch, struct shard_range range,
-                          struct buf *into, size_t at, uint32_t tag,
+                          struct buf *into, size_t at, bool insist, uint32_t tag,
                           struct shard_read **out) MUST_USE;
 /* How it ended, once its call has finished: OK only when the disk and now this process have verified
  * every block. A bad one has been reported to its disk as suspect. *nonce is set when OK. */

@@ -102,6 +102,15 @@ bool breaker_allow(struct breaker *b, int64_t now)
     return true;
 }
 
+void breaker_insist(struct breaker *b, int64_t now)
+{
+    if (breaker_state(b, now) == BREAKER_CLOSED)
+        return;
+    b->state = BREAKER_HALF_OPEN;
+    b->probing = true;
+    b->probe_started = now;
+}
+
 void breaker_report(struct breaker *b, int64_t now, bool answered, int64_t took_ns)
 {
     bool failed = !answered || took_ns > b->settings.slow_ns;

@@ -41,6 +41,8 @@ void breaker_settings_default(struct breaker_settings *s);
 void breaker_init(struct breaker *b, const struct breaker_settings *s);
 /* Whether a call may go now. true obliges the caller to report its end, or to forget it. */
 bool breaker_allow(struct breaker *b, int64_t now);
+/* A call goes in any case, since there is nobody else to ask: unless closed, it is the probe. */
+void breaker_insist(struct breaker *b, int64_t now);
 /* answered: a reply came, whatever it says. */
 void breaker_report(struct breaker *b, int64_t now, bool answered, int64_t took_ns);
 /* The call ended without saying anything about the endpoint (never sent, cancelled early). */

@@ -53,7 +53,7 @@ struct call {
     struct call *wait_next;
     struct link *arrived_link;
     /* remote; the owner's */
-    bool waiting;
+    bool waiting, insist;
     struct link *link;
     uint64_t id;
     uint16_t type;

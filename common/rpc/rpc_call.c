@@ -302,6 +302,7 @@ static enum err start(struct rpc_peer *p, struct gather *g, const struct rpc_cal
     c->due_since = kind == CALL_UNARY ? c->info.started : 0;
     /* In line, it may be told at once, by the keeper: only through the port, looked at later. */
     c->waiting = true;
+    c->insist = r->insist;
     struct link *link;
     enum err e = pool_take(p, c, &c->id, &link);
     if (e) {

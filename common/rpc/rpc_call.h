@@ -24,6 +24,7 @@ struct rpc_call {
     size_t into_bytes;              /* a longer one fails the call with ERR_TOO_BIG */
     int64_t deadline;               /* 0: the gather's context's */
     int64_t progress;               /* ns without a byte; 0: timeouts.shard_progress */
+    bool insist; /* goes though the breaker is open or connecting has just failed: a last resort */
 };
 
 /* One request, one reply. ERR_BREAKER_OPEN | ERR_BUSY | ERR_TOO_BIG | ERR_STOPPING at once. into is

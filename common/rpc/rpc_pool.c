@@ -226,7 +226,7 @@ static void keeper_run(void *arg)
 static enum err stand_in_line(struct rpc_peer *p, struct call *call, int64_t now)
 {
     struct pool *pool = &p->pool;
-    if (now < pool->reconnect.not_before)
+    if (now < pool->reconnect.not_before && !call->insist)
         return pool->reconnect.last_error;
     if (pool->waiting_count >= p->node->config.bulk_waiting_max)
         return ERR_BUSY;
@@ -272,9 +272,11 @@ enum err pool_take(struct rpc_peer *p, struct call *call, uint64_t *id, struct l
         enum err e = OK;
         struct link *l = NULL;
         sys_mutex_lock(&p->lock);
+        if (call->insist && !allowed)
+            breaker_insist(&pool->breaker, now);
         if (p->stopping)
             e = ERR_STOPPING;
-        else if (!allowed && !breaker_allow(&pool->breaker, now))
+        else if (!allowed && !call->insist && !breaker_allow(&pool->breaker, now))
             e = ERR_BREAKER_OPEN;
         else {
             allowed = true;

@@ -148,7 +148,7 @@ static void write_m1(void)
 static void write_domain(void)
 {
     struct rig *rig = rig_new(POOL_BYTES);
-    for (unsigned i = 0; i < 40; i++) { /* a grace of 100 ms */
+    for (unsigned i = 0; i < 40; i++) { /* the shortest grace */
         struct chunk w = rig_chunk(rig, P_4_2_ZONES, 1000);
         CHECK_OK(rig_write(rig, &w, SYS_SECOND, 0));
     }
@@ -198,6 +198,25 @@ static void write_straggler(void)
     struct chunk c = rig_chunk(rig, P_4_2, 1000);
     CHECK_OK(rig_write(rig, &c, SYS_SECOND, 0));
     CHECK_EQ(rig_durable(&c), 6);
+    rig_free(rig);
+}
+
+/* A busy disk, 200 ms behind the others at each commit, still gets its shards. */
+static void write_busy(void)
+{
+    struct rig *rig = rig_new(POOL_BYTES);
+    for (unsigned i = 0; i < 40; i++) {
+        struct chunk w = rig_chunk(rig, P_2_1, 1000);
+        CHECK_OK(rig_write(rig, &w, SYS_SECOND, 0));
+    }
+    rig->disks[6].bad.slow_type = MSG_SHARD_COMMIT;
+    rig->disks[6].bad.slow = 200 * SYS_MS;
+    for (unsigned i = 0; i < 5; i++) {
+        struct chunk c = rig_chunk(rig, P_4_2, 1000);
+        CHECK_OK(rig_write(rig, &c, SYS_SECOND, 0));
+        CHECK_EQ(rig_durable(&c), 6);
+    }
+    rig->disks[6].bad = (struct misdeeds){0};
     rig_free(rig);
 }
 
@@ -360,17 +379,78 @@ static void read_lost(void)
     struct rig *rig = rig_new(POOL_BYTES);
     struct chunk c = rig_chunk(rig, P_4_2, 400000);
     CHECK_OK(rig_write(rig, &c, SYS_SECOND, 0));
-    /* Two gone, two down: lost for now; all denied: gone for good. */
+    /* Two gone, two refusing: lost for now; all denied: gone for good. */
     rig_hide(rig, 1, &c, 0, true);
     rig_hide(rig, 2, &c, 1, true);
-    rig_set_up(rig, 3, false);
-    rig_set_up(rig, 4, false);
+    for (disk_id id = 3; id <= 4; id++)
+        rig->disks[id].bad = (struct misdeeds){.error_type = MSG_SHARD_READ, .error = ERR_BUSY};
     CHECK_ERR(rig_check(rig, &c, SYS_SECOND), ERR_SHARDS_LOST);
-    rig_set_up(rig, 4, true);
+    rig->disks[4].bad = (struct misdeeds){0};
     CHECK_ERR(rig_check(rig, &c, SYS_SECOND), ERR_SHARDS_LOST);
+    rig->disks[3].bad = (struct misdeeds){0};
     for (unsigned s = 0; s < 6; s++)
         rig_hide(rig, s + 1, &c, s, true);
     CHECK_ERR(rig_check(rig, &c, SYS_SECOND), ERR_NOT_FOUND);
+    rig_free(rig);
+}
+
+/* By reads that it leaves without an answer. */
+static void open_breaker(struct rig *rig, disk_id disk, const struct chunk *c)
+{
+    enum { CALLS = 6 };
+    struct request_context request = rig_context(60 * SYS_SECOND);
+    const struct shard_id id = {.chunk = c->id};
+    struct shard_read *reads[CALLS] = {0};
+    struct sys_event *event;
+    struct gather gather;
+    struct call *call;
+    struct buf *into;
+    sys_sleep_until(sys_now() + 20 * SYS_SECOND); /* what went well is forgotten */
+    set_hang(&rig->disks[disk].bad, MSG_SHARD_READ);
+    CHECK_OK(sys_event_new(&event));
+    CHECK_OK(gather_init(&gather, event, &request));
+    CHECK_OK(buf_get(rig->io.buffers, SHARD_BLOCK, &into));
+    for (unsigned i = 0; i < CALLS; i++)
+        CHECK_OK(shard_read_begin(rig->io.shards, &gather, disk, c->pool, &id, 0,
+                                  (struct shard_range){0, 1000}, into, 0, false, i, &reads[i]));
+    while (gather_next(&gather, sys_now() + 5 * SYS_SECOND, &call) == OK)
+        continue;
+    for (unsigned i = 0; i < CALLS; i++)
+        shard_read_free(reads[i]);
+    gather_release(&gather);
+    buf_unref(into);
+    sys_event_free(event);
+    rig->disks[disk].bad = (struct misdeeds){0};
+}
+
+/* A disk that is to be avoided is asked all the same when the others are too few: one that the map
+ * calls down, one whose breaker is open. */
+static void read_last_resort(void)
+{
+    struct rig *rig = rig_new(POOL_BYTES);
+    struct chunk c = rig_chunk(rig, P_4_2, 3000000);
+    CHECK_OK(rig_write(rig, &c, SYS_SECOND, 0));
+    rig_set_up(rig, 3, false);
+    CHECK_OK(rig_check(rig, &c, SYS_SECOND));
+    CHECK_EQ(rig->disks[3].reads, 0);
+    rig_hide(rig, 1, &c, 0, true);
+    rig_hide(rig, 2, &c, 1, true);
+    int64_t began = sys_now();
+    CHECK_OK(rig_check(rig, &c, SYS_SECOND));
+    CHECK(rig->disks[3].reads > 0 && took(began) < 100 * SYS_MS);
+    rig_set_up(rig, 3, true);
+    open_breaker(rig, 3, &c);
+    CHECK(shard_disk_avoided(rig->io.shards, 3));
+    began = sys_now();
+    CHECK_OK(rig_check(rig, &c, SYS_SECOND));
+    CHECK(took(began) < 100 * SYS_MS);
+    CHECK(!shard_disk_avoided(rig->io.shards, 3)); /* these were its probes */
+    /* One that is dead makes the error neither wrong nor late. */
+    rig_set_up(rig, 3, false);
+    rig_crash(rig, 3);
+    began = sys_now();
+    CHECK_ERR(rig_check(rig, &c, 60 * SYS_SECOND), ERR_SHARDS_LOST);
+    CHECK(took(began) < 5 * SYS_SECOND);
     rig_free(rig);
 }
 
@@ -435,6 +515,7 @@ static const struct test tests[] = {
     {"write: one parity", write_m1},
     {"write: whole domain", write_domain},
     {"write: straggler", write_straggler},
+    {"write: busy", write_busy},
     {"write: stale placement", write_stale},
     {"write: given up", write_given_up},
     {"client gone", client_gone},
@@ -445,6 +526,7 @@ static const struct test tests[] = {
     {"read: busy", read_busy},
     {"read: other attempts", read_misdated},
     {"read: lost", read_lost},
+    {"read: last resort", read_last_resort},
     {"read: restarted", read_restarted},
     {"read: slow client", read_slow_client},
     {0},
