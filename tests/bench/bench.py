@@ -7,6 +7,7 @@ just before it: on a machine that others use too, the ratio of CPU times is the 
 
 Prints a table in Markdown and writes all rows as JSON."""
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -50,7 +51,7 @@ def bench(options, operation, size, clients, home):
     # Status 1 is said for errors, too; they are in the row.
     return run_json(cairn(options, "bench", operation, "--size", str(size), "--concurrency",
                           str(clients), "--seconds", str(options.seconds), "--dev", home,
-                          "--json"), accept=(0, 1))
+                          "--keep", "--json"), accept=(0, 1))
 
 
 def cells(row):
@@ -71,18 +72,37 @@ def line(values):
     return "| " + " | ".join(values) + " |"
 
 
-def measure(options, home, scratch, rows):
+@contextlib.contextmanager
+def cluster(options, scratch):
+    """Fresh for each size, and nothing is deleted in it: the collector's work for one row would be
+    paid by the next."""
+    home = os.path.join(scratch, "cluster")
+    up = subprocess.run(cairn(options, "dev", "up", "--dir", home, "--metadata",
+                              str(options.metadata), "--disks", str(options.disks),
+                              "--s3-port", "0"), stdout=subprocess.DEVNULL, timeout=120, check=False)
+    try:
+        if up.returncode:
+            sys.exit("no cluster came up")
+        yield home
+    finally:
+        subprocess.run(cairn(options, "dev", "down", "--dir", home), stdout=subprocess.DEVNULL,
+                       timeout=120, check=False)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def measure(options, scratch, rows):
     print(line(COLUMNS))
     print(line(["--:" if c not in ("", "size") else "---" for c in COLUMNS]), flush=True)
     for text in options.sizes.split(","):
-        for clients in map(int, options.clients.split(",")):
-            for operation in options.operations.split(","):
-                size = size_of(text)
-                row = {"size": text, "clients": clients, "operation": operation,
-                       "yardstick": yardstick(operation, size, clients, scratch),
-                       "cairn": bench(options, operation, size, clients, home)}
-                rows.append(row)
-                print(line(cells(row)), flush=True)
+        with cluster(options, scratch) as home:
+            for clients in map(int, options.clients.split(",")):
+                for operation in options.operations.split(","):
+                    size = size_of(text)
+                    row = {"size": text, "clients": clients, "operation": operation,
+                           "yardstick": yardstick(operation, size, clients, scratch),
+                           "cairn": bench(options, operation, size, clients, home)}
+                    rows.append(row)
+                    print(line(cells(row)), flush=True)
 
 
 def main():
@@ -99,22 +119,15 @@ def main():
     parser.add_argument("--cairn", default="build/release/cairn")
     options = parser.parse_args()
     scratch = tempfile.mkdtemp(prefix="cairn-bench-", dir=options.directory)
-    home, rows, status = os.path.join(scratch, "cluster"), [], 1
+    rows = []
     try:
-        up = subprocess.run(cairn(options, "dev", "up", "--dir", home, "--metadata",
-                                  str(options.metadata), "--disks", str(options.disks),
-                                  "--s3-port", "0"), stdout=subprocess.DEVNULL, timeout=120)
-        if up.returncode == 0:
-            measure(options, home, scratch, rows)
-            status = int(any(r["cairn"]["errors"] or r["cairn"]["wrong"] for r in rows))
+        measure(options, scratch, rows)
     finally:
-        subprocess.run(cairn(options, "dev", "down", "--dir", home), stdout=subprocess.DEVNULL,
-                       timeout=120, check=False)
         shutil.rmtree(scratch, ignore_errors=True)
         with open(options.json, "w", encoding="utf-8") as f:
             json.dump(rows, f, indent=1)
     print(f"\nall figures: {options.json}")
-    return status
+    return int(any(r["cairn"]["errors"] or r["cairn"]["wrong"] for r in rows))
 
 
 if __name__ == "__main__":
