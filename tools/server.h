@@ -73,8 +73,9 @@ void server_start_shard_client(struct server *s, const struct shard_local *disks
 enum err server_open_disks(struct server *s, const char *const *directories,
                            const char *address) MUST_USE;
 enum err server_start_chunks(struct server *s, const char *address) MUST_USE;
-enum err server_start_gateway(struct server *s) MUST_USE;
+/* The pulse speaks for the gateway: it starts first. */
 enum err server_start_pulse(struct server *s) MUST_USE;
+enum err server_start_gateway(struct server *s) MUST_USE;
 
 /* server_bootstrap.c */
 

@@ -190,7 +190,7 @@ enum err server_start_chunks(struct server *s, const char *address)
     return e;
 }
 
-enum err server_start_gateway(struct server *s)
+static void make_gateway(struct server *s)
 {
     struct gateway_config config = {
         .metadata = s->metadata,
@@ -202,6 +202,10 @@ enum err server_start_gateway(struct server *s)
     };
     memcpy(config.key, s->keys.key[0].bytes, sizeof config.key);
     s->gateway = gateway_new(&config);
+}
+
+enum err server_start_gateway(struct server *s)
+{
     /* The simulator has no sockets that libmicrohttpd could use; it calls gateway_handle itself. */
     if (!s->config->s3)
         return OK;
@@ -261,6 +265,9 @@ static void pulse_main(void *arg)
 
 enum err server_start_pulse(struct server *s)
 {
+    /* The thread speaks for the gateway, so it is there first; it serves nobody yet. */
+    if (s->config->roles == 0 || s->config->roles & ROLE_GATEWAY)
+        make_gateway(s);
     return sys_thread_start(&s->pulse, "pulse", 0, pulse_main, s);
 }
 
