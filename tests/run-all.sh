@@ -50,9 +50,12 @@ if [ -z "$long" ]; then
     run_one lint lint tools/lint/lint.py
     programs lint tests/lint
     stage "unit suites under ASan and UBSan"
-    build asan VARIANT=asan unit-programs && suites asan print-unit
+    build asan VARIANT=asan all unit-programs && suites asan print-unit
     stage "suites on the real floor under TSan"
-    build tsan VARIANT=tsan unit-posix-programs && suites tsan print-unit-posix
+    build tsan VARIANT=tsan all unit-posix-programs && suites tsan print-unit-posix
+else
+    build asan VARIANT=asan all
+    build tsan VARIANT=tsan all
 fi
 if ls tests/sim/*.c >/dev/null 2>&1; then
     stage simulator

@@ -13,7 +13,7 @@ keys_are_current() {
         sed -n '/^| key /,$p' docs/configuration.md | diff - build/test/configuration.md
 }
 links_lead_somewhere() {
-    git ls-files '*.md' | while read -r page; do
+    find . -name '*.md' -not -path './build/*' | while read -r page; do
         grep -oE '\]\([^):]+\)' "$page" | sed 's/^](//; s/)$//; s/#.*//' | while read -r link; do
             [ -z "$link" ] || [ -e "$(dirname "$page")/$link" ] || echo "$page: $link"
         done
