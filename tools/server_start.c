@@ -169,10 +169,7 @@ enum err server_open_disks(struct server *s, const char *const *directories, con
 
 static enum err start_chunk(struct server *s)
 {
-    enum err e = server_open_disks(s, s->config->data.items, s->config->chunk_listen);
-    if (e != OK)
-        return e;
-    e = server_listen_chunks(s, s->config->chunk_listen);
+    enum err e = server_listen_chunks(s, s->config->chunk_listen);
     return e == OK ? server_start_chunks(s, s->config->chunk_listen) : e;
 }
 
@@ -321,6 +318,21 @@ static void stop_client(struct server *s)
     s->latency = NULL;
 }
 
+/* This process as a client of disks; its own, if it has any, are function calls away. */
+static enum err start_disks(struct server *s)
+{
+    struct shard_local local;
+    bool own = s->config->roles & ROLE_CHUNK;
+    enum err e = OK;
+    if (own)
+        e = server_open_disks(s, s->config->data.items, s->config->chunk_listen);
+    if (e == OK && own)
+        chunk_service_local(s->chunks, &local);
+    if (e == OK)
+        server_start_shard_client(s, own ? &local : NULL);
+    return e;
+}
+
 static enum err start_roles(struct server *s)
 {
     uint32_t roles = s->config->roles;
@@ -332,10 +344,10 @@ static enum err start_roles(struct server *s)
         return e;
     server_start_node(s);
     e = server_start_metadata_client(s, NULL, 0);
-    if (e == OK)
-        server_start_shard_client(s, NULL);
     if (e == OK && roles & ROLE_METADATA)
-        e = start_metadata(s);
+        e = start_metadata(s); /* before the disks: opening one may take long */
+    if (e == OK)
+        e = start_disks(s);
     if (e == OK && roles & ROLE_METADATA)
         e = settle_metadata(s);
     if (e == OK)
