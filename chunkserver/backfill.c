@@ -1,5 +1,6 @@
 #include <string.h>
 #include "chunkserver/backfill_internal.h"
+#include "common/sys/log.h"
 
 /* Healing, as seen from one chunkserver (DESIGN 8: the cluster map is the work list).
  *
@@ -233,9 +234,13 @@ static void wait_round(struct backfill *b)
 static void planner_run(void *arg)
 {
     struct backfill *b = arg;
+    bool busy = false;
     while (backfill_goes_on(b)) {
         struct task_list plan = {0};
         backfill_plan(b, &plan);
+        if (busy && plan.count == 0)
+            log_info("backfill", "nothing is left to fill or to repair");
+        busy = plan.count > 0;
         sys_mutex_lock(&b->lock);
         publish(b, &plan);
         sys_mutex_unlock(&b->lock);

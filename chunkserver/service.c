@@ -73,49 +73,72 @@ static enum err sync_parent(const char *directory)
     return sys_dir_sync(n > 0 ? parent : ".");
 }
 
-/* Formats a new disk in an empty directory; OK when it is one already. */
-static enum err make_disk(struct chunk_service *s, const char *directory)
+/* What there is to say when a directory cannot be used. */
+enum { WHY_BYTES = SYS_PATH_MAX + SYS_NAME_MAX + 128 };
+
+static enum err why_not(char why[WHY_BYTES], const char *directory, enum err e)
+{
+    if (e == ERR_NOT_FOUND)
+        snprintf(why, WHY_BYTES, "%s: no such directory: make it, or mount its file system",
+                 directory);
+    else
+        snprintf(why, WHY_BYTES, "%s: %s", directory, err_text(e));
+    return e;
+}
+
+/* Whether a directory is a disk of this cluster, or (*empty) may become one. Changes nothing. */
+static enum err examine(struct chunk_service *s, const char *directory, bool *empty,
+                        char why[WHY_BYTES])
 {
     struct shard_store_identity identity;
-    enum err e = shard_store_peek(directory, &identity);
-    if (e != ERR_NOT_FOUND)
-        return e;
-    e = sys_mkdir(directory);
-    if (e == OK || e == ERR_EXISTS)
-        e = sync_parent(directory);
-    if (e != OK)
-        return e;
     struct listing listing = {0};
-    e = sys_dir_list(directory, visit, &listing);
-    if (e != OK)
-        return e;
-    if (listing.others > 0) {
-        log_error("chunk",
-                  "%s is no disk of ours and not empty (it has %s): give an empty directory",
-                  directory, listing.first);
+    enum err e = shard_store_peek(directory, &identity);
+    *empty = e == ERR_NOT_FOUND;
+    if (e == OK && !uuid_equal(&identity.cluster, &s->cluster)) {
+        snprintf(why, WHY_BYTES, "%s is a disk of another cluster", directory);
         return ERR_FOREIGN_DISK;
     }
+    if (*empty)
+        e = sys_dir_list(directory, visit, &listing);
+    if (e == OK && listing.others > 0) {
+        snprintf(why, WHY_BYTES, "%s is no disk and not empty (it holds %s): name an empty one",
+                 directory, listing.first);
+        return ERR_FOREIGN_DISK;
+    }
+    return e == OK ? OK : why_not(why, directory, e);
+}
+
+/* Formats a new disk in an empty directory. */
+static enum err make_disk(struct chunk_service *s, const char *directory)
+{
     struct uuid uuid;
     sys_random(uuid.bytes, sizeof uuid.bytes);
-    e = shard_store_format(directory, &s->cluster, &uuid);
+    enum err e = sync_parent(directory);
+    if (e == OK)
+        e = shard_store_format(directory, &s->cluster, &uuid);
     if (e == OK)
         log_info("chunk", "made a new disk of %s", directory);
     return e;
 }
 
 static enum err open_disk(struct chunk_service *s, struct chunk_disk *d,
-                          const struct shard_store_config *bounds)
+                          const struct shard_store_config *bounds, char why[WHY_BYTES])
 {
-    enum err e = make_disk(s, d->directory);
     struct shard_store_config config = *bounds;
     config.directory = d->directory;
     config.cluster = s->cluster;
-    if (e == OK)
-        e = shard_store_open(&d->store, &config);
+    bool empty = false;
+    enum err e = examine(s, d->directory, &empty, why);
+    if (e == OK) {
+        e = empty ? make_disk(s, d->directory) : OK;
+        if (e == OK)
+            e = shard_store_open(&d->store, &config);
+        if (e != OK)
+            e = why_not(why, d->directory, e);
+    }
     if (e != OK) {
         d->store = NULL;
         d->error = e;
-        log_error("chunk", "disk %s is left out: %s", d->directory, err_text(e));
         return e;
     }
     struct shard_store_identity identity;
@@ -131,19 +154,40 @@ static enum err open_disk(struct chunk_service *s, struct chunk_disk *d,
     return OK;
 }
 
-static enum err open_disks(struct chunk_service *s, const struct chunk_service_config *config)
+static bool is_mistake(enum err e)
 {
+    return e == ERR_FOREIGN_DISK || e == ERR_DISK_IN_USE;
+}
+
+static enum err open_disks(struct chunk_service *s, const struct chunk_service_config *config,
+                           char why[WHY_BYTES])
+{
+    char another[WHY_BYTES];
     enum err first = OK;
     size_t usable = 0;
+    bool empty;
+    /* All are looked at before the first is changed. */
+    for (size_t i = 0; i < config->directory_count; i++) {
+        enum err e = examine(s, config->directories[i], &empty, why);
+        if (is_mistake(e))
+            return e;
+    }
     s->disks = sys_alloc(config->directory_count * sizeof *s->disks);
     for (size_t i = 0; i < config->directory_count; i++) {
         struct chunk_disk *d = &s->disks[s->disk_count++];
         d->service = s;
         d->directory = copy_text(config->directories[i]);
         disk_control_init(d);
-        enum err e = open_disk(s, d, &config->store);
-        if (e == OK)
-            e = control_start(d);
+        enum err e = open_disk(s, d, &config->store, first == OK ? why : another);
+        if (e == OK && (e = control_start(d)) != OK)
+            e = why_not(first == OK ? why : another, d->directory, e);
+        if (is_mistake(e)) {
+            if (first != OK)
+                memcpy(why, another, sizeof another);
+            return e;
+        }
+        if (e != OK)
+            log_error("chunk", "left out: %s", first == OK ? why : another);
         if (e != OK && first == OK)
             first = e;
         usable += e == OK;
@@ -168,8 +212,11 @@ enum err chunk_service_open(const struct chunk_service_config *config, struct ch
     sys_mutex_init(&s->lock);
     sys_cond_init(&s->changed);
     read_memory_init(&s->reads, config->read_memory ? config->read_memory : READ_MEMORY);
-    enum err e = open_disks(s, config);
+    char why[WHY_BYTES] = "";
+    enum err e = open_disks(s, config, why);
     if (e != OK) {
+        if (config->problem)
+            snprintf(config->problem, config->problem_bytes, "%s", why);
         chunk_service_free(s);
         return e;
     }

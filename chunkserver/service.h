@@ -48,12 +48,16 @@ struct chunk_service_config {
     uint64_t read_memory;            /* of reads in progress, all disks; 0: 64 MiB */
     unsigned backfill_parallel;      /* placement groups at once; 0: 4 */
     uint64_t backfill_bytes_per_s;   /* read and written; 0: 200 MiB/s */
+    /* Out, when not NULL: which directory made chunk_service_open fail, and why. */
+    char *problem;
+    size_t problem_bytes;
 };
 
-/* Opens every disk. A directory that does not exist is made, an empty one (but for lost+found) is
- * formatted as a new disk. One that cannot be used is logged with the reason and left out. Fails only
- * when none can be used: with the first's error (ERR_FOREIGN_DISK also for a directory that holds
- * other files; ERR_DISK_IN_USE, ERR_FORMAT, ERR_IO, ..). */
+/* Opens every disk. An empty directory (but for lost+found) is formatted as a new disk; one that does
+ * not exist is not made, since it may be one whose file system is not mounted. One that cannot be used
+ * is logged with the reason and left out. Fails when none can be used, with the first's error
+ * (ERR_NOT_FOUND, ERR_FORMAT, ERR_IO, ..), or when one speaks of a mistake: ERR_FOREIGN_DISK (of another
+ * cluster, or holding other files), ERR_DISK_IN_USE. */
 enum err chunk_service_open(const struct chunk_service_config *config,
                             struct chunk_service **out) MUST_USE;
 

@@ -298,11 +298,18 @@ const char *object_reader_where(const struct object_reader *r, struct arena *are
 {
     uint8_t bytes[CHUNK_ID_BYTES];
     char hex[2 * CHUNK_ID_BYTES + 1];
+    disk_id lost[POOL_SLOTS_MAX] = {0};
     if (r->run >= r->body->n_runs)
         return "its record";
     chunk_id_encode(&r->id, bytes);
     hex_encode(bytes, sizeof bytes, hex);
-    return arena_format(arena, "pool %u chunk %s", r->body->runs[r->run]->pool, hex);
+    const char *text = arena_format(arena, "pool %u chunk %s", r->body->runs[r->run]->pool, hex);
+    unsigned n = r->chunk ? chunk_reader_lost(r->chunk, lost) : 0;
+    for (unsigned i = 0, said = 0; said < n && i < POOL_SLOTS_MAX; i++)
+        if (lost[i] != 0)
+            text = arena_format(arena, "%s%s shard %u of disk %u", text,
+                                said++ == 0 ? ", without" : ",", i, lost[i]);
+    return text;
 }
 
 void object_reader_free(struct object_reader *r)

@@ -47,6 +47,7 @@ enum err object_reader_open(const struct chunk_io *io, const struct request_cont
                             struct object_reader **out) MUST_USE;
 /* The next bytes, valid until the next call; *n = 0 at the end. Errors as chunk_reader_next. */
 enum err object_reader_next(struct object_reader *r, const void **data, size_t *n) MUST_USE;
-/* The chunk at which it failed, for people: "pool 1 chunk 0123..". */
+/* The chunk at which it failed, for people: "pool 1 chunk 0123..", and after ERR_SHARDS_LOST what of it:
+ * ".. without shard 0 of disk 7, shard 3 of disk 2". */
 const char *object_reader_where(const struct object_reader *r, struct arena *arena);
 void object_reader_free(struct object_reader *r);

@@ -156,6 +156,8 @@ enum err server_open_disks(struct server *s, const char *const *directories, con
         .host = s->config->host,
         .map = s->map,
         .timeouts = s->timeouts,
+        .problem = s->problem,
+        .problem_bytes = sizeof s->problem,
     };
     /* The same after each start, without a file to keep it in: from the cluster and the address. */
     struct digest *d = digest_new(DIGEST_MD5);
@@ -164,7 +166,7 @@ enum err server_open_disks(struct server *s, const char *const *directories, con
     digest_final(d, config.node.bytes);
     digest_free(d);
     enum err e = chunk_service_open(&config, &s->chunks);
-    return e == OK ? OK : server_problem(s, e, "no disk could be opened: %s", err_text(e));
+    return e == OK || s->problem[0] ? e : server_problem(s, e, "no disk opens: %s", err_text(e));
 }
 
 static enum err start_chunk(struct server *s)

@@ -69,6 +69,9 @@ enum err chunk_reader_open(const struct chunk_io *io, const struct request_conte
  * used the next stripes are on their way. ERR_SHARDS_LOST: too few shards can be read, or
  * ERR_NOT_FOUND: no holder has any shard of it (deleted meanwhile: read the row again). */
 enum err chunk_reader_next(struct chunk_reader *r, const void **data, size_t *n) MUST_USE;
+/* After ERR_SHARDS_LOST: the disks (newest holders) of the shards that could not be had, by shard
+ * index; 0 for the others. How many there are. */
+unsigned chunk_reader_lost(const struct chunk_reader *r, disk_id disks[POOL_SLOTS_MAX]);
 void chunk_reader_free(struct chunk_reader *r);
 
 /* ---- rebuild ---- */

@@ -280,6 +280,22 @@ enum err chunk_reader_next(struct chunk_reader *r, const void **data, size_t *n)
     }
 }
 
+unsigned chunk_reader_lost(const struct chunk_reader *r, disk_id disks[POOL_SLOTS_MAX])
+{
+    const struct fetch *f = &r->rounds[r->first].fetch;
+    const struct cluster_pool *pool = cluster_map_pool(r->source.map, r->source.pool_id);
+    unsigned n = 0;
+    memset(disks, 0, POOL_SLOTS_MAX * sizeof *disks);
+    for (unsigned i = 0; pool && i < (unsigned)r->source.k + r->source.m; i++) {
+        const struct pg_slot *slot = pool_slot(pool, r->source.pg, i);
+        if (f->shards[i].state != FETCH_FAILED || !slot || slot->count == 0)
+            continue;
+        disks[i] = slot->holders[0].disk;
+        n++;
+    }
+    return n;
+}
+
 void chunk_reader_free(struct chunk_reader *r)
 {
     if (!r)

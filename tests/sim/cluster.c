@@ -92,6 +92,9 @@ static void chunk_main(void *arg)
     config.chunk_listen = arena_string(&config.arena, address);
     snprintf(host, sizeof host, "host-%u", role->number);
     config.host = arena_string(&config.arena, host);
+    enum err made = sys_mkdir("/disk");
+    if (made != OK && made != ERR_EXISTS)
+        sys_exit(1, "no directory");
     serve(&config);
 }
 

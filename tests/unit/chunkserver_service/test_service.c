@@ -36,6 +36,7 @@ static void directories(void)
     struct world_client c;
     struct chunk_service *s = NULL, *second = NULL;
     const char *const all[] = {"/test/new", "/test/mounted", "/test/foreign", "/test/other"};
+    const char *const missing = "/test/missing";
     const struct uuid other = world_uuid(8), disk = world_uuid(5);
     world_client_open(&c, RPC_CHUNK);
     CHECK_OK(sys_mkdir("/test/mounted"));
@@ -44,21 +45,28 @@ static void directories(void)
     put_file("/test/foreign/letters.txt");
     CHECK_OK(sys_mkdir("/test/other"));
     CHECK_OK(shard_store_format("/test/other", &other, &disk));
-    CHECK_OK(open_directories(&c, all, 4, &s));
+    /* A mistake stops all, before anything is made; what is not there does not. */
     struct chunk_disk_status status[CHUNK_DISKS_MAX];
-    CHECK_EQ(chunk_service_disks(s, status, CHUNK_DISKS_MAX), 4);
-    CHECK(status[0].open);
+    struct shard_store_identity identity;
+    CHECK_OK(sys_mkdir("/test/new"));
+    CHECK_ERR(open_directories(&c, all, 3, &s), ERR_FOREIGN_DISK);
+    CHECK_ERR(open_directories(&c, all + 3, 1, &s), ERR_FOREIGN_DISK);
+    CHECK_ERR(shard_store_peek("/test/new", &identity), ERR_NOT_FOUND);
+    CHECK_ERR(open_directories(&c, &missing, 1, &s), ERR_NOT_FOUND);
+    const char *const with_missing[] = {missing, "/test/new", "/test/mounted"};
+    CHECK_OK(open_directories(&c, with_missing, 3, &s));
+    CHECK_EQ(chunk_service_disks(s, status, CHUNK_DISKS_MAX), 3);
+    CHECK(!status[0].open);
+    CHECK_ERR(status[0].error, ERR_NOT_FOUND);
     CHECK(status[1].open);
-    CHECK(!uuid_equal(&status[0].identity.disk, &status[1].identity.disk));
-    CHECK(!status[2].open);
-    CHECK_ERR(status[2].error, ERR_FOREIGN_DISK);
-    CHECK_ERR(status[3].error, ERR_FOREIGN_DISK);
-    CHECK_ERR(open_directories(&c, all + 2, 2, &second), ERR_FOREIGN_DISK);
+    CHECK(status[2].open);
+    CHECK(!uuid_equal(&status[1].identity.disk, &status[2].identity.disk));
+    CHECK_ERR(open_directories(&c, all, 1, &second), ERR_DISK_IN_USE);
     chunk_service_free(s);
     CHECK_OK(open_directories(&c, all, 2, &s)); /* what was made is found again */
     struct chunk_disk_status again[CHUNK_DISKS_MAX];
     CHECK_EQ(chunk_service_disks(s, again, CHUNK_DISKS_MAX), 2);
-    CHECK(uuid_equal(&status[0].identity.disk, &again[0].identity.disk));
+    CHECK(uuid_equal(&status[1].identity.disk, &again[0].identity.disk));
     CHECK_EQ(again[0].identity.incarnation, 2);
     chunk_service_free(s);
     world_client_io(&c, NULL);
@@ -82,6 +90,8 @@ static void embedded_start(struct embedded *e)
     e->w = (struct world){.k = 4, .m = 2};
     world_start(&e->w);
     world_client_open(&e->t.c, RPC_CHUNK);
+    for (size_t i = 0; i < DISKS; i++)
+        CHECK_OK(sys_mkdir(directories_of[i]));
     CHECK_OK(open_directories(&e->t.c, directories_of, DISKS, &e->s));
     chunk_service_local(e->s, &local);
     world_client_io(&e->t.c, &local);

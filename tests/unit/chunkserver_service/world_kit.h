@@ -218,7 +218,8 @@ static inline void world_chunk_main(void *arg)
         .timeouts = client.timeouts,
         .store = {.extent_bytes = 8 << 20, .io_threads = 2, .staging_max = 16},
     };
-    if (chunk_service_open(&config, &service) != OK)
+    enum err made = sys_mkdir("/disk");
+    if ((made != OK && made != ERR_EXISTS) || chunk_service_open(&config, &service) != OK)
         sys_exit(1, "no disk");
     chunk_service_local(service, &local);
     world_client_io(&client, &local);
