@@ -1,6 +1,9 @@
 #include <stdio.h>
 #include <string.h>
+#include "chunkserver/shard_store.h"
+#include "common/proto/message_types.h"
 #include "common/sys/log.h"
+#include "placement/cluster_map.h"
 #include "tools/cluster_key.h"
 #include "tools/server.h"
 
@@ -15,6 +18,7 @@
  * Calls between the roles are function calls; the disks work in parallel all the same. */
 
 enum { PATH_BYTES = SYS_PATH_MAX, KEY_FILE_MAX = 4096 };
+#define SETTLE_PAUSE (20 * SYS_MS)
 
 static enum err path_of(struct server *s, size_t disk, const char *name, char out[PATH_BYTES])
 {
@@ -28,6 +32,107 @@ static enum err make_directory(struct server *s, const char *path)
     if (e == OK)
         return OK;
     return server_problem(s, e, "cannot make the directory %s: %s", path, err_text(e));
+}
+
+/* ---- what is there ---- */
+
+struct look {
+    bool key, member, disk;
+    struct uuid cluster; /* of the member or the disk */
+    bool other;          /* something that is not ours */
+    char first[SYS_NAME_MAX + 1];
+};
+
+static void look_at_entry(void *arg, const char *name, bool is_dir)
+{
+    static const char *const ours[] = {"cluster.key", "cairn.conf", "metadata", "disk",
+                                       "lost+found"};
+    struct look *look = arg;
+    (void)is_dir;
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
+        if (strcmp(name, ours[i]) == 0)
+            return;
+    if (!look->other)
+        snprintf(look->first, sizeof look->first, "%s", name);
+    look->other = true;
+}
+
+static enum err look_at(struct server *s, size_t i, struct look *look)
+{
+    char path[PATH_BYTES];
+    uint64_t member;
+    struct shard_store_identity identity;
+    enum err e = path_of(s, i, "metadata", path);
+    if (e != OK)
+        return e;
+    e = metadata_service_peek(path, &look->cluster, &member);
+    look->member = e == OK;
+    if (e == OK || e == ERR_NOT_FOUND)
+        e = path_of(s, i, "disk", path);
+    if (e == OK)
+        e = shard_store_peek(path, &identity);
+    look->disk = e == OK;
+    if (look->disk && look->member && !uuid_equal(&identity.cluster, &look->cluster))
+        return server_problem(s, ERR_FOREIGN_DISK,
+                              "%s is a disk of another cluster than %s/metadata", path,
+                              s->config->data.items[i]);
+    if (look->disk)
+        look->cluster = identity.cluster;
+    if (e == ERR_BUSY)
+        return server_problem(s, e, "%s is in use by another process", path);
+    if (e != OK && e != ERR_NOT_FOUND)
+        return server_problem(s, e, "%s: %s", path, err_text(e));
+    return sys_dir_list(s->config->data.items[i], look_at_entry, look);
+}
+
+/* Before anything is made: that the directories belong together, and hold nothing but ours. A
+ * directory that does not exist is made for a new cluster only; later it may be one whose file system
+ * is not mounted, and what is then written beneath it would be lost from sight. */
+static enum err survey(struct server *s)
+{
+    const struct config *c = s->config;
+    const char *missing = NULL, *first = NULL;
+    struct look looks[CONFIG_LIST_MAX] = {{0}};
+    size_t members = 0, known = 0;
+    for (size_t i = 0; i < c->data.count; i++) {
+        const char *directory = c->data.items[i];
+        struct look *look = &looks[i];
+        enum err e = look_at(s, i, look);
+        if (e == ERR_NOT_FOUND)
+            missing = directory;
+        else if (e != OK)
+            return s->problem[0] ? e : server_problem(s, e, "%s: %s", directory, err_text(e));
+        if (look->other && !look->member && !look->disk)
+            return server_problem(s, ERR_FOREIGN_DISK,
+                                  "%s is no disk and not empty (it holds %s): name an empty one",
+                                  directory, look->first);
+        if (!look->member && !look->disk)
+            continue;
+        if (known++ == 0)
+            first = directory;
+        if (known > 1 && !uuid_equal(&look->cluster, &s->self.cluster))
+            return server_problem(s, ERR_FOREIGN_CLUSTER,
+                                  "%s and %s belong to different clusters: name those of one",
+                                  first, directory);
+        s->self.cluster = look->cluster;
+        members += look->member;
+    }
+    if (known > 0 && members == 0)
+        return server_problem(s, ERR_NOT_FOUND,
+                              "%s is a disk of a cluster whose metadata is in none of these "
+                              "directories: name all of its directories",
+                              first);
+    if (known == 0 && c->data.count < (size_t)c->pool_k + c->pool_m)
+        return server_problem(s, ERR_INVALID,
+                              "the pool %u+%u needs %u directories, %zu are named: name more, or "
+                              "another --pool",
+                              c->pool_k, c->pool_m, c->pool_k + c->pool_m, c->data.count);
+    if (known > 0 && missing)
+        return server_problem(s, ERR_NOT_FOUND,
+                              "%s: no such directory: mount its file system, or make it empty to "
+                              "go on without what it held",
+                              missing);
+    return OK;
 }
 
 /* ---- the key ---- */
@@ -158,6 +263,28 @@ static enum err create_members(struct server *s, struct places *places)
     return e == OK ? OK : server_problem(s, e, "cannot make the metadata members: %s", err_text(e));
 }
 
+/* Alone these cannot agree on anything: said at once, instead of waiting for a leader for ever. */
+static enum err check_majority(struct server *s)
+{
+    struct arena arena;
+    Members ask = MEMBERS__INIT;
+    ProtobufCMessage *reply = NULL;
+    size_t voters = 0;
+    arena_init(&arena);
+    enum err e = metadata_service_call(s->members[0], MSG_MEMBERS, &ask.base, &arena,
+                                       sys_now() + s->timeouts.metadata_call, &reply);
+    const Members *members = (const Members *)reply;
+    for (size_t i = 0; e == OK && i < members->n_members; i++)
+        voters += members->members[i]->voter;
+    arena_release(&arena);
+    if (e == OK && s->member_count < voters / 2 + 1)
+        return server_problem(s, ERR_NO_QUORUM,
+                              "only %zu of the %zu metadata members are in these directories: name "
+                              "all of the cluster's directories",
+                              s->member_count, voters);
+    return OK;
+}
+
 static enum err start_members(struct server *s, const struct places *places)
 {
     for (size_t i = 0; i < places->count; i++) {
@@ -177,7 +304,7 @@ static enum err start_members(struct server *s, const struct places *places)
         for (size_t k = 0; k < s->member_count; k++)
             if (i != k)
                 metadata_service_link(s->members[i], s->members[k]);
-    return OK;
+    return check_majority(s);
 }
 
 /* ---- what operators reach ---- */
@@ -287,11 +414,122 @@ static enum err start_clients(struct server *s)
     return e;
 }
 
+/* ---- settling ---- */
+
+static bool all_placed(struct server *s)
+{
+    const struct cluster_map *map = map_cache_ref(s->map);
+    bool placed = map->pool_count > 0;
+    for (size_t i = 0; i < map->pool_count; i++)
+        placed &= pool_assigned(&map->pools[i]);
+    map_cache_unref(s->map, map);
+    return placed;
+}
+
+struct disks {
+    struct chunk_disk_status status[CHUNK_DISKS_MAX];
+    size_t count, open, registered, fresh; /* fresh: made by this start */
+};
+
+static void count_disks(struct server *s, struct disks *d)
+{
+    memset(d, 0, sizeof *d);
+    d->count = chunk_service_disks(s->chunks, d->status, CHUNK_DISKS_MAX);
+    for (size_t i = 0; i < d->count; i++) {
+        d->open += d->status[i].open;
+        d->registered += d->status[i].registered;
+        d->fresh += d->status[i].open && d->status[i].identity.incarnation == 1;
+    }
+}
+
+/* Until objects can be written, so that whoever reads "ready" need not try again. Disks that do not
+ * come in time are told of by the answers of S3, and do not keep the others from serving. */
+static enum err await_disks(struct server *s, struct disks *d)
+{
+    struct sys_poll stop = {.event = sys_stop_event()};
+    int64_t deadline = sys_now() + 2 * s->timeouts.metadata_call;
+    for (;;) {
+        count_disks(s, d);
+        if (d->registered == d->open && all_placed(s))
+            return OK;
+        if (sys_now() >= deadline) {
+            log_warn("server", "%zu of %zu disks are registered, placement is not done: serving",
+                     d->registered, d->count);
+            return OK;
+        }
+        if (sys_poll(&stop, 1, sys_now() + SETTLE_PAUSE) == OK)
+            return ERR_STOPPING;
+    }
+}
+
+static bool is_open(const struct disks *d, disk_id id)
+{
+    for (size_t i = 0; i < d->count; i++)
+        if (d->status[i].open && d->status[i].identity.id == id)
+            return true;
+    return false;
+}
+
+/* Takes a disk out: what it held is rebuilt. */
+static void give_up(struct server *s, disk_id id)
+{
+    struct arena arena;
+    SetDiskState body = SET_DISK_STATE__INIT;
+    Command command = COMMAND__INIT;
+    Result *result = NULL;
+    const struct request_context ask = {.deadline = sys_now() + s->timeouts.metadata_call};
+    body.disk = id;
+    body.admin_state = DISK_OUT;
+    command.body_case = COMMAND__BODY_SET_DISK_STATE;
+    command.set_disk_state = &body;
+    arena_init(&arena);
+    enum err e = metadata_execute(s->metadata, &ask, &command, &arena, &result);
+    arena_release(&arena);
+    if (e == OK)
+        log_warn("server", "disk %u is in none of the directories: its data is rebuilt", id);
+    else
+        log_warn("server", "disk %u is gone and could not be taken out: %s", id, err_text(e));
+}
+
+/* An empty directory has become a new disk in the place of one that was lost or wiped. All directories
+ * of this process are open, so that the old one will not come back by itself: there is nothing to wait for.
+ * Not when more are gone than came, which looks like directories that were forgotten. */
+static void replace_lost(struct server *s, const struct disks *d, const char *address)
+{
+    disk_id lost[CHUNK_DISKS_MAX];
+    size_t n = 0, in = 0;
+    const struct cluster_map *map = map_cache_ref(s->map);
+    for (size_t i = 0; i < map->disk_count; i++) {
+        const struct cluster_disk *disk = &map->disks[i];
+        bool here = strcmp(disk->address, address) == 0 || strcmp(disk->address, "local") == 0;
+        if (disk->admin != DISK_IN || !here)
+            continue;
+        in++;
+        if (!is_open(d, disk->id) && n < CHUNK_DISKS_MAX)
+            lost[n++] = disk->id;
+    }
+    map_cache_unref(s->map, map);
+    if (d->open < d->count || n > d->fresh || n >= in)
+        return;
+    for (size_t i = 0; i < n; i++)
+        give_up(s, lost[i]);
+}
+
+static enum err settle_disks(struct server *s, const char *address)
+{
+    struct disks *d = sys_alloc(sizeof *d);
+    enum err e = await_disks(s, d);
+    if (e == OK && d->fresh > 0)
+        replace_lost(s, d, address);
+    sys_free(d);
+    return e;
+}
+
 enum err server_start_embedded(struct server *s)
 {
     struct places *places = sys_alloc(sizeof *places);
     const char *address = "local";
-    enum err e = OK;
+    enum err e = survey(s);
     for (size_t i = 0; e == OK && i < s->config->data.count; i++)
         e = make_directory(s, s->config->data.items[i]);
     if (e == OK)
@@ -315,6 +553,8 @@ enum err server_start_embedded(struct server *s)
         e = listen_for_verbs(s, &address);
     if (e == OK)
         e = server_start_chunks(s, address);
+    if (e == OK)
+        e = settle_disks(s, address);
     if (e == OK)
         e = server_start_gateway(s);
     if (e == OK && s->member_count < members_wanted(s->config))
