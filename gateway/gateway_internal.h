@@ -110,6 +110,7 @@ enum s3_error op_copy_source(struct op *op, Answer **answer);
 
 /* ---- gateway.c ---- */
 
-/* A running read keeps what it reads from being collected; the place it got, or -1. */
+/* A running read keeps what it reads from being collected; the place it got, or -1: too
+ * many are running, and the read must not begin. */
 int gateway_read_begin(struct gateway *g, int64_t log_time);
 void gateway_read_end(struct gateway *g, int place);

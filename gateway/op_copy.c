@@ -134,6 +134,8 @@ static enum s3_error fill_copy(struct op *op, const Answer *source, PutObject *p
 {
     uint8_t md5[MD5_BYTES];
     int place = gateway_read_begin(op->gateway, source->time);
+    if (place < 0)
+        return S3_SLOW_DOWN;
     enum s3_error s =
         op_store_copy(op, source->body, 0, source->head->size, put->head->pool, put->began,
                       op->gateway->config.inline_max, put->body, written, md5);

@@ -210,6 +210,8 @@ enum s3_error op_get_object(struct op *op)
         if (s != S3_OK)
             return s;
         int place = gateway_read_begin(op->gateway, answer->time);
+        if (place < 0)
+            return S3_SLOW_DOWN;
         s = send(op, answer, &slice, &gone);
         gateway_read_end(op->gateway, place);
         if (!gone || attempt > 0)

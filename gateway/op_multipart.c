@@ -187,6 +187,8 @@ enum s3_error op_upload_part_copy(struct op *op)
     if (s != S3_OK)
         return s;
     int place = gateway_read_begin(op->gateway, source->time);
+    if (place < 0)
+        return S3_SLOW_DOWN;
     s = op_store_copy(op, source->body, first, length, upload->upload->head->pool, upload->time, 0,
                       &body, &written, md5);
     gateway_read_end(op->gateway, place);

@@ -96,6 +96,8 @@ static enum s3_error commit(struct op *op, PutObject *put, struct object_written
     command.body_case = COMMAND__BODY_PUT_OBJECT;
     command.put_object = put;
     enum err e = op_commit(op, &command, written, put->began, result);
+    if (e == OK && (*result)->remembered)
+        object_discard(op->gateway->config.io, written); /* an earlier attempt's bytes are there */
     if (e == OK)
         return S3_OK;
     op_refused(op, e, *result, written);

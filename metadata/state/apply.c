@@ -166,6 +166,16 @@ static struct kv_slice pack_result(struct apply *a, Result *r)
     return (struct kv_slice){.data = bytes, .length = n};
 }
 
+/* The first attempt's result, marked: what this attempt wrote is named by no row. */
+static struct kv_slice remembered_result(struct apply *a, struct kv_slice packed)
+{
+    ProtobufCMessage *m = NULL;
+    if (message_unpack(&result__descriptor, a->arena, packed.data, packed.length, &m) != OK)
+        return packed;
+    ((Result *)m)->remembered = true;
+    return pack_result(a, (Result *)m);
+}
+
 /* Runs the command behind its session's and its SDK's check. */
 static struct kv_slice answer(struct apply *a, const Command *c)
 {
@@ -181,7 +191,9 @@ static struct kv_slice answer(struct apply *a, const Command *c)
         return packed;
     bool in_session = e == OK && c->client.len > 0;
     bool again = e == OK && retry != NULL && retry_known(a, retry, &packed);
-    if (!again) {
+    if (again) {
+        packed = remembered_result(a, packed);
+    } else {
         a->txn->rows = 0;
         if (e == OK)
             e = run(a, c);
