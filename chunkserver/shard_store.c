@@ -295,7 +295,8 @@ void shard_store_stats(struct shard_store *s, struct shard_store_stats *out)
     *out = s->stats;
     out->capacity_bytes = s->space.capacity;
     out->free_bytes = space_available(s);
-    out->full = out->free_bytes == 0;
+    /* Some bytes are always left: full is what refuses shards, until that one would fit. */
+    out->full = out->free_bytes == 0 || out->free_bytes < s->space.refused;
     out->queue = s->job_count;
     out->writers = s->writer_count;
     out->staging = s->staging_used;

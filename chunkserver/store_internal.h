@@ -127,6 +127,7 @@ struct table_slot {
 
 struct space {
     uint64_t capacity, fs_total, fs_free;
+    uint64_t refused; /* the room that the last write lacked; 0: none has been refused */
 };
 
 struct shard_store {

@@ -103,6 +103,8 @@ enum err shard_writer_open(struct shard_store *s, const struct stored_shard *sha
         e = ERR_DISK_FULL;
     else
         link_writer(s, w);
+    if (e == ERR_DISK_FULL)
+        s->space.refused = room;
     sys_mutex_unlock(&s->lock);
     if (e) {
         free_writer(w);
