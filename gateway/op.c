@@ -83,16 +83,18 @@ enum s3_error op_known_bucket(struct op *op, BucketInfo **bucket, bool *known)
 {
     struct known_bucket found;
     *known = known_buckets_find(&op->gateway->buckets, op->request.bucket, &found);
-    if (!*known)
-        return op_find_bucket(op, bucket, NULL);
-    BucketInfo *info = arena_alloc(op->arena, sizeof *info);
-    bucket_info__init(info);
-    info->id = found.id;
-    info->name = op_text(op->request.bucket);
-    info->owner = arena_string(op->arena, found.owner);
-    info->pool = found.pool;
-    *bucket = info;
-    return op_check_owner(op, info);
+    if (*known) {
+        BucketInfo *info = arena_alloc(op->arena, sizeof *info);
+        bucket_info__init(info);
+        info->id = found.id;
+        info->name = op_text(op->request.bucket);
+        info->owner = arena_string(op->arena, found.owner);
+        info->pool = found.pool;
+        *bucket = info;
+        /* Another user's: so it was, but one of the same name may have been made since. */
+        *known = op_check_owner(op, info) == S3_OK;
+    }
+    return *known ? S3_OK : op_find_bucket(op, bucket, NULL);
 }
 
 enum s3_error op_find_object(struct op *op, const char *bucket, const void *key, size_t key_n,

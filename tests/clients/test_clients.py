@@ -153,9 +153,11 @@ class Rclone(Command):
 
 
 class Boto3(Command):
-    def __init__(self, cluster):
+    def __init__(self, cluster, user=None):
         super().__init__(cluster)
         import boto3
+        if user:
+            self.key, self.secret = user["access_key"], user["secret_key"]
         from botocore.config import Config
         self.s3 = boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1",
                                aws_access_key_id=self.key, aws_secret_access_key=self.secret,
@@ -207,21 +209,25 @@ def exercise(cluster, files, client, bucket):
     client.delete_all(bucket)
 
 
-def bucket_made_again(client, bucket):
-    """The gateway remembers a bucket's id for small writes: one that has gone takes none, and one of
-    the same name takes them as if it had been the first."""
-    for _ in range(3):
-        client.s3.create_bucket(Bucket=bucket)
-        client.s3.put_object(Bucket=bucket, Key="small", Body=b"some bytes")
-        found = client.s3.get_object(Bucket=bucket, Key="small")["Body"].read()
+def bucket_made_again(clients, bucket):
+    """The gateway remembers a bucket's id and owner for small writes: a bucket that has gone takes none,
+    one of the same name takes them as if it had been the first, whoever has made it."""
+    for owner, other in (clients, clients[::-1], clients):
+        owner.s3.create_bucket(Bucket=bucket)
+        owner.s3.put_object(Bucket=bucket, Key="small", Body=b"some bytes")
+        found = owner.s3.get_object(Bucket=bucket, Key="small")["Body"].read()
         check(found == b"some bytes", f"came back as {found}")
-        client.delete_all(bucket)
-        try:
-            client.s3.put_object(Bucket=bucket, Key="small", Body=b"some bytes")
-            code = "none"
-        except client.s3.exceptions.ClientError as error:
-            code = error.response["Error"]["Code"]
-        check(code == "NoSuchBucket", f"a write to a bucket that has gone: {code}")
+        owner.delete_all(bucket)
+        for client in (owner, other):
+            try:
+                client.s3.put_object(Bucket=bucket, Key="small", Body=b"some bytes")
+                code = "none"
+            except client.s3.exceptions.ClientError as error:
+                code = error.response["Error"]["Code"]
+            check(code == "NoSuchBucket", f"a write to a bucket that has gone: {code}")
+        owner.s3.create_bucket(Bucket=bucket)
+        owner.s3.put_object(Bucket=bucket, Key="small", Body=b"some bytes")
+        owner.delete_all(bucket)  # remembered as the owner's while the next round begins
 
 
 def main():
@@ -242,7 +248,8 @@ def main():
             exercise(cluster, files, Boto3(cluster), "bucket-boto3")
 
         def made_again():
-            bucket_made_again(Boto3(cluster), "bucket-again")
+            second = cluster.ask("user", "add", "second")
+            bucket_made_again((Boto3(cluster), Boto3(cluster, second)), "bucket-again")
 
         def gateway_memory():
             with open(f"/proc/{gateway}/status", encoding="utf-8") as f:
