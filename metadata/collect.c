@@ -29,6 +29,8 @@ static enum err refresh_map(struct metadata_service *s, struct arena *arena,
 static enum err list_due(struct metadata_service *s, struct arena *arena, Answer **answer)
 {
     int64_t until = state_time(s->state);
+    if (service_time_held(s, until))
+        return ERR_BUSY;
     /* A gateway that was not heard of for so long has died, or cannot reach the disks either. */
     int64_t read = reports_oldest_read(&s->reports, sys_now() - s->config.timeouts.out_after);
     int64_t limit = until - s->config.timeouts.max_read_age;

@@ -242,6 +242,8 @@ static void retire(struct duties *d)
     if (sys_now() - d->leads_since < t->out_after)
         return;
     int64_t time = state_time(d->service->state);
+    if (service_time_held(d->service, time))
+        return;
     for (size_t i = 0; i < d->map->disk_count; i++) {
         const struct cluster_disk *disk = &d->map->disks[i];
         int64_t since = watch_of(d, disk->id)->down_since;
@@ -405,6 +407,8 @@ static void set_leads_since(struct duties *d, int64_t since)
 
 static void round_once(struct duties *d)
 {
+    /* Also where it does not lead: it may, soon. */
+    (void)service_time_held(d->service, state_time(d->service->state));
     if (!leads(d->service)) {
         set_leads_since(d, 0);
         return;

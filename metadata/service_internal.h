@@ -41,6 +41,12 @@ struct raft_peer {
     struct metadata_service *linked; /* in this process */
 };
 
+/* Log time beside this member's own elapsed time (time_watch.c); under the service's lock. */
+struct time_watch {
+    int64_t log_time, now; /* where both stood when it began to watch, or at the last step */
+    int64_t held_until;    /* sys_now */
+};
+
 struct job; /* a request on its way to a worker */
 
 struct metadata_service {
@@ -50,8 +56,9 @@ struct metadata_service {
     struct driver *driver;
     struct state *state;
 
-    struct sys_mutex lock;                   /* stamp, configuration, peers */
-    int64_t stamped;                         /* highest time given to a command */
+    struct sys_mutex lock; /* stamp, configuration, peers */
+    int64_t stamped;       /* highest time given to a command */
+    struct time_watch time_watch;
     struct raft_configuration configuration; /* as the driver told last */
     struct raft_peer peers[SERVICE_PEERS_MAX];
     size_t peer_count;
@@ -91,6 +98,10 @@ int64_t reports_disk_heard(struct reports *r, uint32_t disk, bool *failed);
 int64_t reports_oldest_read(struct reports *r, int64_t heard_since);
 /* Copies all of it into the arena. */
 void reports_copy(struct reports *r, struct arena *arena, Reports *out);
+
+/* time_watch.c: to be told of log time as often as it is looked at, by every member. true: it has made
+ * a step, and nothing may be destroyed for its sake (hazard 6). */
+bool service_time_held(struct metadata_service *s, int64_t log_time);
 
 /* duties.c: failure detection and placement */
 struct duties *duties_new(struct metadata_service *s);

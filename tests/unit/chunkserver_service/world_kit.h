@@ -46,6 +46,7 @@ static inline void world_timeouts(struct timeouts *t)
     t->heartbeat = 300 * SYS_MS;
     t->down_after = 2 * SYS_SECOND;
     t->out_after = 600 * SYS_SECOND;
+    t->time_step = 300 * SYS_SECOND;
 }
 
 static inline void world_address(uint32_t host, char out[SYS_ADDR_TEXT])
