@@ -41,27 +41,35 @@ static void check_vector(const char *name, const ProtobufCMessage *message, cons
     arena_release(&arena);
 }
 
+static void fill_head(ObjectHead *head, Pair *type, Pair **headers)
+{
+    pair__init(type);
+    type->name = bytes("cache-control");
+    type->value = bytes("no-cache");
+    headers[0] = type;
+    object_head__init(head);
+    head->size = 20480;
+    head->etag = bytes("d41d8cd98f00b204e9800998ecf8427e");
+    head->modified = 5;
+    head->content_type = text("text/plain");
+    head->headers = headers;
+    head->n_headers = 1;
+    head->metadata = headers;
+    head->n_metadata = 1;
+    head->checksums = headers;
+    head->n_checksums = 1;
+    head->pool = 1;
+    head->delete_marker = true;
+    head->version = 77;
+    head->part_count = 2;
+    head->write_id = bytes("0123456789ab");
+}
+
 static void put_object(void)
 {
-    Pair type = PAIR__INIT, *headers[] = {&type};
-    type.name = bytes("cache-control");
-    type.value = bytes("no-cache");
-    ObjectHead head = OBJECT_HEAD__INIT;
-    head.size = 20480;
-    head.etag = bytes("d41d8cd98f00b204e9800998ecf8427e");
-    head.modified = 5;
-    head.content_type = text("text/plain");
-    head.headers = headers;
-    head.n_headers = 1;
-    head.metadata = headers;
-    head.n_metadata = 1;
-    head.checksums = headers;
-    head.n_checksums = 1;
-    head.pool = 1;
-    head.delete_marker = true;
-    head.version = 77;
-    head.part_count = 2;
-    head.write_id = bytes("0123456789ab");
+    Pair type, *headers[1];
+    ObjectHead head;
+    fill_head(&head, &type, headers);
     ChunkRun run = CHUNK_RUN__INIT, *runs[] = {&run};
     run.pool = 1;
     run.write_id = bytes("0123456789ab");
