@@ -46,6 +46,21 @@ static int in_order(const void *pa, const void *pb)
 
 /* ---- slots ---- */
 
+/* Hazard 8: in a pool with m <= 1 a disk that is down has got a stand-in, so that new writes have all
+ * their shards. What the disk holds is not made again before it is given up: it is likely to return. */
+static bool only_stands_in(const struct cluster_map *map, const struct cluster_pool *pool,
+                           const struct pg_slot *slot)
+{
+    bool awaited = false;
+    for (unsigned h = 1; h < slot->count; h++) {
+        const struct cluster_disk *d = cluster_map_disk(map, slot->holders[h].disk);
+        if (d && d->up && d->admin != DISK_FAILED)
+            return false; /* to be copied from */
+        awaited |= d && !d->up && d->admin == DISK_IN;
+    }
+    return awaited && pool->m <= 1;
+}
+
 static void plan_pool(struct backfill *b, const struct cluster_map *map,
                       const struct cluster_pool *pool, struct task_list *fills,
                       struct task_list *audits)
@@ -62,7 +77,7 @@ static void plan_pool(struct backfill *b, const struct cluster_map *map,
                 .disk = slot_newest(slot),
                 .owner = chunk_disk_find(b->service, slot_newest(slot)),
             };
-            if (!t.owner)
+            if (!t.owner || only_stands_in(map, pool, slot))
                 continue;
             if (t.kind == TASK_FILL) {
                 t.danger = danger_of(map, pool, pg);

@@ -88,6 +88,40 @@ static void degraded(void)
     world_stop(&w);
 }
 
+/* One parity shard (hazard 8): a disk that is down has a stand-in for new writes at once; what it held
+ * is made again only when it is out, and not at all when it returns before. */
+static void stood_in_for(void)
+{
+    struct world w = {.chunk_count = 5, .k = 2, .m = 1};
+    struct world_test t = {0};
+    world_start(&w);
+    world_open(&t, &w);
+    put_objects(&t, 0, OBJECTS);
+    CHECK(world_wait_healed(&t, 20 * SYS_SECOND));
+    disk_id first = world_disk_of(&t, 1), second = world_disk_of(&t, 2);
+    sim_crash(w.chunk_pid[0]);
+    wait_disk(&t, first, false);
+    sys_sleep_until(sys_now() + 3 * SYS_SECOND);
+    put_objects(&t, OBJECTS, OBJECTS);
+    CHECK_EQ(world_repair_rows(&t), 0);
+    sys_sleep_until(sys_now() + 60 * SYS_SECOND);
+    CHECK(world_health(&t).moving_slots > 0);
+    sim_restart(w.chunk_pid[0]);
+    wait_disk(&t, first, true);
+    CHECK(world_wait_healed(&t, 60 * SYS_SECOND));
+    check_healthy(&t, 2 * OBJECTS);
+    sim_crash(w.chunk_pid[1]);
+    wait_disk(&t, second, false);
+    sys_sleep_until(sys_now() + 20 * SYS_SECOND);
+    CHECK(world_health(&t).moving_slots > 0);
+    CHECK_OK(world_set_disk(&t, second, DISK_OUT));
+    CHECK(world_wait_healed(&t, 60 * SYS_SECOND));
+    check_healthy(&t, 2 * OBJECTS);
+    get_objects(&t, 2 * OBJECTS);
+    world_client_close(&t.c);
+    world_stop(&w);
+}
+
 /* Two of eight disks are wiped and given up: the other six get everything back; when the servers
  * return with empty disks, these take their part. */
 static void wiped(void)
@@ -262,6 +296,7 @@ static void metadata_away(void)
 static const struct test tests[] = {
     {"what was written is read back, and every shard verifies", writes_and_reads},
     {"chunkservers are gone for a while", degraded},
+    {"a stand-in for a disk that is down", stood_in_for},
     {"two wiped disks are rebuilt on the others", wiped},
     {"rotten shards are found and repaired", rotten},
     {"crashes while writing", crashes},
