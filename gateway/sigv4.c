@@ -1,5 +1,5 @@
-/* The four invariants are in sigv4.h: 1 in sigv4_canonical.c, 2 in headers_signed, 3 in
- * signature_check, 4 in payload_parse. */
+/* The invariants are in sigv4.h: 1 in sigv4_canonical.c, 2 in headers_signed, 3 in signature_check,
+ * 4 in payload_parse, 5 in names_distinct. */
 #include "gateway/sigv4.h"
 #include <stdio.h>
 #include <string.h>
@@ -167,6 +167,29 @@ static bool in_list(const char *list, const char *name)
     return false;
 }
 
+/* Each name once, in whatever case: or a list of one name, repeated, would make the canonical request
+ * many times as long as the headers that came. */
+static bool names_distinct(const char *list)
+{
+    while (*list) {
+        size_t n = strcspn(list, ";");
+        if (n == 0)
+            return false;
+        for (const char *at = list + n; *at;) {
+            size_t i = 0;
+            at++;
+            while (i < n && char_lower(at[i]) == char_lower(list[i]))
+                i++;
+            if (i == n && (at[n] == ';' || at[n] == 0))
+                return false;
+            at += strcspn(at, ";");
+        }
+        list += n;
+        list += *list == ';';
+    }
+    return true;
+}
+
 static bool headers_signed(const struct http_request *r, const char *signed_headers)
 {
     bool host = false;
@@ -272,7 +295,8 @@ enum s3_error sigv4_verify(const struct http_request *r, const struct sigv4_conf
     if (e)
         return e;
     if (!c.credential || !c.signed_headers || !c.signature || strlen(c.signature) != 64 ||
-        strlen(c.signed_headers) > SIGNED_HEADERS_MAX || !credential_split(r->arena, &c, out))
+        strlen(c.signed_headers) > SIGNED_HEADERS_MAX || !names_distinct(c.signed_headers) ||
+        !credential_split(r->arena, &c, out))
         return c.malformed;
     if (!c.timestamp || time_parse_basic(c.timestamp, &c.time))
         return S3_ACCESS_DENIED;

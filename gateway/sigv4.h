@@ -4,7 +4,8 @@
  * 1. The path is signed as it was sent: encoded once, never decoded or normalised before.
  * 2. Every x-amz-* header and Host must be signed, on presigned URLs too.
  * 3. Signatures are compared in constant time.
- * 4. A payload mode that is not known is refused: framing must never be stored. */
+ * 4. A payload mode that is not known is refused: framing must never be stored.
+ * 5. A signed header is named once: the canonical request is no longer than what came. */
 #pragma once
 #include <stdint.h>
 #include "common/base/digest.h"

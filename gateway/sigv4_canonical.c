@@ -1,6 +1,8 @@
 /* The canonical request: what both sides sign. Built from the target and headers as they were sent;
  * as a second form, for clients that sign everything encoded but send some characters bare, with what
  * is not encoded yet encoded. Both name the same object, so accepting either opens nothing. */
+#include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/base/text.h"
@@ -68,43 +70,50 @@ static const char *canonical_query(struct arena *a, const char *query, bool enco
     return out;
 }
 
-/* Blanks at both ends away, runs of them inside to one. */
-static const char *trimmed(struct arena *a, const char *value)
+/* Blanks at both ends away, runs of them inside to one. Returns the end of what it wrote. */
+static char *put_trimmed(char *out, const char *value)
 {
-    char *out = arena_alloc(a, strlen(value) + 1);
-    size_t n = 0;
+    const char *start = out;
     for (; *value; value++) {
         bool blank = *value == ' ' || *value == '\t';
-        if (blank && (n == 0 || out[n - 1] == ' '))
-            continue;
-        out[n++] = blank ? ' ' : *value;
+        if (!blank)
+            *out++ = *value;
+        else if (out > start && out[-1] != ' ')
+            *out++ = ' ';
     }
-    if (n && out[n - 1] == ' ')
-        n--;
-    out[n] = 0;
-    return out;
+    return out > start && out[-1] == ' ' ? out - 1 : out;
 }
 
-/* "name:value\n" for each name of the list, all headers of one name joined by commas. */
+/* "name:value\n" for each name of the list, all headers of one name joined by commas. Each is named
+ * once (invariant 5), so there is room for all at once. */
 static const char *canonical_headers(const struct http_request *r, const char *signed_headers)
 {
     struct arena *a = r->arena;
-    const char *out = "";
+    size_t room = 3 * strlen(signed_headers) + 1;
+    for (size_t i = 0; i < r->headers.n; i++)
+        room += strlen(r->headers.v[i].value) + 1;
+    char *out = arena_alloc(a, room), *to = out;
     for (const char *at = signed_headers; *at;) {
         size_t n = strcspn(at, ";");
-        char *name = arena_alloc(a, n + 1);
-        memcpy(name, at, n);
-        const char *value = NULL;
+        const char *name = memcpy(to, at, n);
+        bool found = false;
+        to += n;
+        *to++ = 0; /* becomes the colon */
         for (size_t i = 0; i < r->headers.n; i++) {
             if (!text_equal_fold(r->headers.v[i].name, name))
                 continue;
-            const char *one = trimmed(a, r->headers.v[i].value);
-            value = value ? arena_format(a, "%s,%s", value, one) : one;
+            if (found)
+                *to++ = ',';
+            to = put_trimmed(to, r->headers.v[i].value);
+            found = true;
         }
-        out = arena_format(a, "%s%s:%s\n", out, name, value ? value : "");
+        out[name - out + (ptrdiff_t)n] = ':';
+        *to++ = '\n';
         at += n;
         at += *at == ';';
     }
+    assert((size_t)(to - out) < room);
+    *to = 0;
     return out;
 }
 

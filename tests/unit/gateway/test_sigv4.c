@@ -203,6 +203,11 @@ static void refuses(void)
          S3_AUTHORIZATION_HEADER_MALFORMED},
         {CREDENTIAL "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date",
          S3_AUTHORIZATION_HEADER_MALFORMED},
+        {CREDENTIAL
+         "SignedHeaders=host;range;Range;x-amz-content-sha256;x-amz-date," GOOD_SIGNATURE,
+         S3_AUTHORIZATION_HEADER_MALFORMED},
+        {CREDENTIAL "SignedHeaders=host;range;;x-amz-content-sha256;x-amz-date," GOOD_SIGNATURE,
+         S3_AUTHORIZATION_HEADER_MALFORMED},
         {CREDENTIAL GOOD_SIGNATURE "," GOOD_SIGNATURE, S3_AUTHORIZATION_HEADER_MALFORMED},
         {"AWS AKIAIOSFODNN7EXAMPLE:bWq2s1WEIj+Ydj0vQ697zp+IXMU=", S3_SIGNATURE_V2},
         {"Basic abc", S3_AUTHORIZATION_HEADER_MALFORMED},
