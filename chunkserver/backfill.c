@@ -136,14 +136,6 @@ void backfill_progress(struct backfill *b, struct chunk_disk *d, struct backfill
     sys_mutex_unlock(&b->lock);
 }
 
-size_t backfill_backlog(struct backfill *b)
-{
-    sys_mutex_lock(&b->lock);
-    size_t n = b->waiting.count - b->next + b->running.count + b->failed;
-    sys_mutex_unlock(&b->lock);
-    return n;
-}
-
 /* ---- workers ---- */
 
 /* Under the lock. */

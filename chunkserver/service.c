@@ -54,25 +54,6 @@ static void visit(void *arg, const char *name, bool is_dir)
         snprintf(l->first, sizeof l->first, "%s", name);
 }
 
-/* Makes the directory's own name durable: a disk whose directory is gone after a power cut has lost
- * what it had acknowledged. */
-static enum err sync_parent(const char *directory)
-{
-    char parent[SYS_PATH_MAX];
-    size_t n = strlen(directory);
-    if (n >= sizeof parent)
-        return ERR_TOO_BIG;
-    memcpy(parent, directory, n + 1);
-    while (n > 1 && parent[n - 1] == '/')
-        n--;
-    while (n > 0 && parent[n - 1] != '/')
-        n--;
-    while (n > 1 && parent[n - 1] == '/')
-        n--;
-    parent[n] = 0;
-    return sys_dir_sync(n > 0 ? parent : ".");
-}
-
 /* What there is to say when a directory cannot be used. */
 enum { WHY_BYTES = SYS_PATH_MAX + SYS_NAME_MAX + 128 };
 
@@ -113,7 +94,7 @@ static enum err make_disk(struct chunk_service *s, const char *directory)
 {
     struct uuid uuid;
     sys_random(uuid.bytes, sizeof uuid.bytes);
-    enum err e = sync_parent(directory);
+    enum err e = sys_dir_sync_parent(directory); /* or a power cut takes what was acknowledged */
     if (e == OK)
         e = shard_store_format(directory, &s->cluster, &uuid);
     if (e == OK)
@@ -319,11 +300,6 @@ size_t chunk_service_disks(struct chunk_service *s, struct chunk_disk_status *ou
         o->repaired = progress.repaired;
     }
     return n;
-}
-
-size_t chunk_service_backlog(struct chunk_service *s)
-{
-    return s->backfill ? backfill_backlog(s->backfill) : 0;
 }
 
 void chunk_service_wake(struct chunk_service *s)

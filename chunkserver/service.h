@@ -90,7 +90,5 @@ struct chunk_disk_status {
 };
 /* One entry per directory, in the order of the configuration. max >= CHUNK_DISKS_MAX is enough. */
 size_t chunk_service_disks(struct chunk_service *s, struct chunk_disk_status *out, size_t max);
-/* Work known and not done: slots to fill and placement groups to repair, as of the last round. */
-size_t chunk_service_backlog(struct chunk_service *s);
 /* Begins the next round of backfill now. */
 void chunk_service_wake(struct chunk_service *s);

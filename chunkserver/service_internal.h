@@ -189,7 +189,6 @@ enum err backfill_start(struct chunk_service *s, const struct chunk_io *io,
                         struct backfill **out) MUST_USE;
 void backfill_stop(struct backfill *b); /* joins, frees; NULL is allowed */
 void backfill_wake(struct backfill *b);
-size_t backfill_backlog(struct backfill *b);
 struct backfill_progress {
     uint64_t done, total, bytes, repaired;
 };

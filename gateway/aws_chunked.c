@@ -84,14 +84,6 @@ static enum s3_error chunk_verify(struct aws_chunked *c)
     return signature_ok(c, to_sign, c->claimed) ? S3_OK : S3_SIGNATURE_DOES_NOT_MATCH;
 }
 
-static int hex_digit(char ch)
-{
-    if (ch >= '0' && ch <= '9')
-        return ch - '0';
-    ch = (char)(ch | 0x20);
-    return ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : -1;
-}
-
 /* SIZE[;chunk-signature=HEX] */
 static enum s3_error chunk_begin(struct aws_chunked *c)
 {
@@ -99,8 +91,8 @@ static enum s3_error chunk_begin(struct aws_chunked *c)
     const char *at = c->line;
     uint64_t size = 0;
     int digits = 0;
-    for (; hex_digit(*at) >= 0 && digits < 16; at++, digits++)
-        size = size << 4 | (uint64_t)hex_digit(*at);
+    for (; hex_value(*at) >= 0 && digits < 16; at++, digits++)
+        size = size << 4 | (uint64_t)hex_value(*at);
     if (digits == 0 || size > INT64_MAX)
         return S3_INVALID_REQUEST;
     if (c->is_signed) {

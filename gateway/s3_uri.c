@@ -1,5 +1,6 @@
 #include "gateway/s3_uri.h"
 #include <string.h>
+#include "common/base/text.h"
 
 static const char *const digits = "0123456789ABCDEF";
 
@@ -7,17 +8,6 @@ static bool is_unreserved(unsigned char c)
 {
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
            c == '.' || c == '_' || c == '~';
-}
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
 }
 
 static char *put_encoded(char *out, unsigned char c)

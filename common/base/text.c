@@ -8,18 +8,13 @@ static const char hex_digits[] = "0123456789abcdef";
 static const char base64_digits[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-static char fold(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
-}
-
 bool text_equal_fold(const char *a, const char *b)
 {
-    while (*a && fold(*a) == fold(*b)) {
+    while (*a && char_lower(*a) == char_lower(*b)) {
         a++;
         b++;
     }
-    return fold(*a) == fold(*b);
+    return char_lower(*a) == char_lower(*b);
 }
 
 void hex_encode(const void *data, size_t n, char *out)
@@ -32,9 +27,9 @@ void hex_encode(const void *data, size_t n, char *out)
     *out = 0;
 }
 
-static int hex_value(char c)
+int hex_value(char c)
 {
-    c = fold(c);
+    c = char_lower(c);
     if (c >= '0' && c <= '9')
         return c - '0';
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;

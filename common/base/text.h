@@ -6,6 +6,7 @@
 #include "common/base/err.h"
 
 void hex_encode(const void *data, size_t n, char *out); /* 2n characters and a NUL, lower case */
+int hex_value(char c);                                  /* 0 .. 15, either case; -1: no hex digit */
 enum err hex_decode(const char *text, size_t text_n, void *out, size_t out_n) MUST_USE; /* exact */
 /* out needs base64_length(n) + 1. */
 size_t base64_length(size_t n);

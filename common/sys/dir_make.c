@@ -2,15 +2,12 @@
 #include <string.h>
 #include "common/sys/sys.h"
 
-enum err sys_dir_make(const char *path)
+enum err sys_dir_sync_parent(const char *path)
 {
     char parent[SYS_PATH_MAX];
     size_t n = strlen(path);
     if (n == 0 || n >= sizeof parent)
         return ERR_INVALID;
-    enum err e = sys_mkdir(path);
-    if (e != OK && e != ERR_EXISTS)
-        return e;
     memcpy(parent, path, n + 1);
     while (n > 1 && parent[n - 1] == '/')
         n--;
@@ -19,6 +16,14 @@ enum err sys_dir_make(const char *path)
     while (n > 1 && parent[n - 1] == '/')
         n--;
     parent[n] = 0;
-    /* Also of one that was there: whoever made it may not have come this far. */
     return sys_dir_sync(n > 0 ? parent : ".");
+}
+
+enum err sys_dir_make(const char *path)
+{
+    enum err e = sys_mkdir(path);
+    if (e != OK && e != ERR_EXISTS)
+        return e;
+    /* Also of one that was there: whoever made it may not have come this far. */
+    return sys_dir_sync_parent(path);
 }

@@ -177,7 +177,9 @@ enum err sys_unlink(const char *path) MUST_USE;   /* [S] */
 enum err sys_mkdir(const char *path) MUST_USE;    /* [S] ERR_EXISTS */
 enum err sys_rmdir(const char *path) MUST_USE;    /* [S] */
 enum err sys_dir_sync(const char *path) MUST_USE; /* [S] */
-/* Makes the directory unless it is there, and makes its name durable by syncing its parent. */
+/* Makes the name of a file or directory durable by syncing the directory that holds it. */
+enum err sys_dir_sync_parent(const char *path) MUST_USE; /* [S] */
+/* Makes the directory unless it is there, and makes its name durable. */
 enum err sys_dir_make(const char *path) MUST_USE; /* [S] */
 /* Calls visit for each entry but "." and "..", in byte order. */
 enum err sys_dir_list(const char *path, void (*visit)(void *arg, const char *name, bool is_dir),
@@ -194,7 +196,6 @@ struct sys_process {
     uint64_t started; /* the kernel's stamp of its start */
 };
 enum sys_process_signal { SYS_PROCESS_STOP, SYS_PROCESS_KILL, SYS_PROCESS_RELOAD };
-enum { SYS_ARGUMENTS_MAX = 64 };
 
 /* Starts argv[0] (a path; argv ends with NULL) in a session of its own, so that it outlives the
  * terminal and us; no descriptor of ours but: input from /dev/null, output and errors appended to
