@@ -13,7 +13,7 @@
 #include "chunkserver/store_internal.h"
 #include "common/sys/log.h"
 
-enum { RUN_MIN = 128 << 10, BATCH_RECORDS_MAX = GROUP_MAX };
+enum { RUN_MIN = 128 << 10 };
 
 struct group {
     struct shard_writer *writers[GROUP_MAX];

@@ -215,7 +215,6 @@ enum err index_open(struct shard_store *s, bool *rebuild) MUST_USE;
 enum err index_flush(struct shard_store *s, bool partial, bool clean) MUST_USE;
 /* Where a scan of the extent begins; UINT64_MAX: it needs none. */
 enum err index_scan_from(struct shard_store *s, uint32_t extent, uint64_t *from) MUST_USE;
-void index_punch_dead(struct shard_store *s);
 void index_release(struct shard_store *s);
 void dead_add(struct dead_list *d, const struct place *place, uint32_t length);
 

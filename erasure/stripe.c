@@ -136,16 +136,3 @@ struct stripe_range stripe_span(const struct stripe_layout *l, uint32_t from, ui
     }
     return span;
 }
-
-struct stripe_range stripe_whole_cells(const struct stripe_layout *l, struct stripe_range r)
-{
-    assert(r.offset <= l->shard_length && r.length <= l->shard_length - r.offset);
-    if (r.length == 0)
-        return r;
-    uint32_t end = r.offset + r.length;
-    uint32_t from = r.offset / l->cell_size * l->cell_size;
-    end = (end + l->cell_size - 1) / l->cell_size * l->cell_size;
-    if (end > l->shard_length)
-        end = l->shard_length;
-    return (struct stripe_range){from, end - from};
-}

@@ -19,7 +19,6 @@
 
 enum {
     STRIPE_CHUNK_MAX = 64 << 20,
-    STRIPE_CELL_DEFAULT = 64 << 10,
     STRIPE_CELL_MAX = 1 << 20,
     STRIPE_ALIGN = 64,
     STRIPE_K_MAX = 32,
@@ -75,5 +74,3 @@ struct stripe_range stripe_shard_range(const struct stripe_layout *l, uint32_t c
 /* The smallest range that covers stripe_shard_range of every data shard: what parity shards must
  * give when any data shard of the read is missing. */
 struct stripe_range stripe_span(const struct stripe_layout *l, uint32_t from, uint32_t length);
-/* Widens a shard range to whole cells, which are also the blocks that checksums cover. */
-struct stripe_range stripe_whole_cells(const struct stripe_layout *l, struct stripe_range r);

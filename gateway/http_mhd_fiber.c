@@ -283,8 +283,3 @@ void http_fiber_yield(struct http_fiber *f)
 {
     switch_out(f);
 }
-
-bool http_fiber_finished(const struct http_fiber *f)
-{
-    return f->finished;
-}

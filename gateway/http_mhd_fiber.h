@@ -19,4 +19,3 @@ void http_fiber_put(struct http_fiber_pool *p,
 void http_fiber_start(struct http_fiber *f, void (*run)(void *), void *arg);
 void http_fiber_resume(struct http_fiber *f); /* returns when it yields or finishes */
 void http_fiber_yield(struct http_fiber *f);  /* from inside */
-bool http_fiber_finished(const struct http_fiber *f);

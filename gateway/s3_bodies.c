@@ -129,16 +129,3 @@ enum s3_error s3_create_bucket_parse(struct arena *a, const char *text, size_t n
     /* What else this body may ask for changes what a bucket is. */
     return xml_child(root, "Bucket") || xml_child(root, "Location") ? S3_NOT_IMPLEMENTED : S3_OK;
 }
-
-enum s3_error s3_versioning_parse(struct arena *a, const char *text, size_t n, bool *enabled)
-{
-    struct xml_node *root;
-    enum s3_error e = root_of(a, text, n, "VersioningConfiguration", &root);
-    if (e)
-        return e;
-    const char *status = xml_child_text(root, "Status"), *mfa = xml_child_text(root, "MfaDelete");
-    if (mfa && strcmp(mfa, "Disabled") != 0)
-        return S3_NOT_IMPLEMENTED;
-    *enabled = status && strcmp(status, "Enabled") == 0;
-    return *enabled || (status && strcmp(status, "Suspended") == 0) ? S3_OK : S3_MALFORMED_XML;
-}

@@ -36,5 +36,3 @@ enum s3_error s3_delete_parse(struct arena *a, const char *text, size_t n, struc
 /* An empty body is no constraint: *location = "". */
 enum s3_error s3_create_bucket_parse(struct arena *a, const char *text, size_t n,
                                      const char **location);
-/* *enabled: Enabled or Suspended. */
-enum s3_error s3_versioning_parse(struct arena *a, const char *text, size_t n, bool *enabled);

@@ -119,6 +119,4 @@ struct driver_status {
     struct log_store_status log;
 };
 void driver_status(struct driver *d, struct driver_status *out);
-/* The leader's id and, from the configuration, its address; id 0 when it is not known. */
-raft_id driver_leader(struct driver *d, char address[RAFT_ADDRESS_MAX + 1]);
 bool driver_is_leader(struct driver *d);

@@ -218,20 +218,6 @@ void driver_status(struct driver *d, struct driver_status *out)
     sys_mutex_unlock(&d->lock);
 }
 
-raft_id driver_leader(struct driver *d, char address[RAFT_ADDRESS_MAX + 1])
-{
-    sys_mutex_lock(&d->lock);
-    raft_id leader = d->status.raft.leader;
-    const struct raft_member *m = raft_configuration_find(&d->status.raft.configuration, leader);
-    if (address) {
-        address[0] = 0;
-        if (m)
-            memcpy(address, m->address, sizeof m->address);
-    }
-    sys_mutex_unlock(&d->lock);
-    return leader;
-}
-
 bool driver_is_leader(struct driver *d)
 {
     sys_mutex_lock(&d->lock);

@@ -49,7 +49,6 @@ enum {
     LOG_SEGMENT_MIN = 64 << 10,
     LOG_SEGMENT_DEFAULT = 64 << 20,
     LOG_BATCH_DEFAULT = 4 << 20,
-    LOG_SPARES_MAX = 2,
 };
 
 enum log_record_type {

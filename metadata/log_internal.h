@@ -37,8 +37,7 @@ struct log_store {
 
     struct sys_file *spare; /* being written, as spare_name; NULL: none begun */
     uint64_t spare_written;
-    char spare_name[64];  /* "" none; ready when spare is NULL */
-    uint64_t spare_count; /* files, besides the one being written */
+    char spare_name[64]; /* "" none; ready when spare is NULL */
 
     struct raft_hard_state hard;
     struct term_runs terms;

@@ -2,7 +2,7 @@
 #include "metadata/raft_codec.h"
 #include "common/base/alloc.h"
 #include "common/proto/raft.pb-c.h"
-#include "common/rpc/message.h"
+#include "common/proto/message.h"
 #include "metadata/raft/raft.h"
 
 struct packing {

@@ -19,7 +19,6 @@ struct job {
     struct job *next;
     struct metadata_service *service;
     struct rpc_request *request;
-    enum err barrier;
 };
 
 /* ---- commands ---- */

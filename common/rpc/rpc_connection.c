@@ -215,16 +215,6 @@ void connection_run(void *arg)
     sys_event_set(s->wake);
 }
 
-const struct hello *rpc_connection_peer(const struct rpc_connection *c)
-{
-    return &c->peer;
-}
-
-struct sys_addr rpc_connection_address(const struct rpc_connection *c)
-{
-    return c->address;
-}
-
 void rpc_connection_set_state(struct rpc_connection *c, void *state, void (*destroy)(void *state))
 {
     connection_drop_state(c);

@@ -116,11 +116,6 @@ enum err rpc_peer_get(struct rpc_node *n, const struct sys_addr *address, struct
     return e;
 }
 
-struct sys_addr rpc_peer_address(const struct rpc_peer *p)
-{
-    return p->address;
-}
-
 bool rpc_peer_identity(struct rpc_peer *p, struct rpc_identity *out)
 {
     sys_mutex_lock(&p->lock);

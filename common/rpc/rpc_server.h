@@ -105,9 +105,6 @@ void rpc_reply(struct rpc_request *r, enum err status, const ProtobufCMessage *b
 
 /* ---- a connection: handlers only, on its own thread ---- */
 
-/* Who is at the other end, authenticated. */
-const struct hello *rpc_connection_peer(const struct rpc_connection *c);
-struct sys_addr rpc_connection_address(const struct rpc_connection *c);
 /* One thing that lives with the connection. Replacing it destroys the one before. */
 void rpc_connection_set_state(struct rpc_connection *c, void *state, void (*destroy)(void *state));
 void *rpc_connection_state(const struct rpc_connection *c);

@@ -298,11 +298,6 @@ uint64_t raft_commit(const struct raft *r)
     return r->log.commit;
 }
 
-raft_id raft_leader(const struct raft *r)
-{
-    return r->leader;
-}
-
 bool raft_is_leader(const struct raft *r)
 {
     return r->role == RAFT_LEADER;

@@ -158,7 +158,6 @@ struct raft_status {
 void raft_status(const struct raft *r, struct raft_status *out);
 uint64_t raft_term(const struct raft *r);
 uint64_t raft_commit(const struct raft *r);
-raft_id raft_leader(const struct raft *r);
 bool raft_is_leader(const struct raft *r);
 /* Whether a leader's first entry of its term is committed, so that it knows all that is. */
 bool raft_leader_ready(const struct raft *r);

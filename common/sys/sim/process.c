@@ -3,7 +3,7 @@
 #include <string.h>
 #include "common/sys/sim/sim_internal.h"
 
-enum { POINT_NOW = 1, POINT_WALL, POINT_SLEEP, POINT_LOG };
+enum { POINT_NOW = 1, POINT_WALL, POINT_SLEEP };
 /* 2026-01-01T00:00:00Z: where the wall clock starts. */
 static const int64_t WALL_START = INT64_C(1767225600) * SYS_SECOND;
 

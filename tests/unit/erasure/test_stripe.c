@@ -93,10 +93,6 @@ static bool check_layout(uint32_t length, uint32_t k, uint32_t cell, uint64_t *r
         struct stripe_range span = stripe_span(&l, from, n);
         good = good && (n == 0 ? span.length == 0
                                : span.offset == span_from && span.offset + span.length == span_to);
-        struct stripe_range whole = stripe_whole_cells(&l, span);
-        good = good && (n == 0 || (whole.offset % cell == 0 && whole.offset <= span.offset &&
-                                   whole.offset + whole.length >= span_to &&
-                                   whole.offset + whole.length <= l.shard_length));
     }
     sys_free(places);
     return suite_check(good, __FILE__, __LINE__, "length %u, k %u, cell %u", length, k, cell);

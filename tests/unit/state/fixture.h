@@ -9,7 +9,7 @@
 #include "common/kv/kv.h"
 #include "common/proto/command.pb-c.h"
 #include "common/proto/query.pb-c.h"
-#include "common/rpc/message.h"
+#include "common/proto/message.h"
 #include "metadata/state/state.h"
 #include "placement/cluster_map.h"
 
