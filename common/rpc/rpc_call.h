@@ -39,8 +39,9 @@ enum err rpc_call_start(struct rpc_peer *peer, struct gather *g, const struct rp
  * drops what it was doing. Errors as above. */
 enum err rpc_stream_open(struct rpc_peer *peer, struct gather *g, const struct rpc_call *first,
                          struct call **out) MUST_USE;
-/* Queues a frame, and sends as much as goes without waiting, or nothing when it is little. Takes a reference to payload (may be
- * NULL). ERR_BUSY: the window is full, wait for credit in gather_next. ERR_CLOSED: it has ended. */
+/* Queues a frame, and sends as much as goes without waiting, or nothing when it is little. Takes a
+ * reference to payload (may be NULL). ERR_BUSY: the window is full, wait for credit in gather_next.
+ * ERR_CLOSED: it has ended. */
 enum err rpc_stream_send(struct call *stream, uint16_t type, const ProtobufCMessage *body,
                          struct buf *payload, size_t at, size_t length,
                          bool checked_elsewhere) MUST_USE;

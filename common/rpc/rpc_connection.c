@@ -160,6 +160,13 @@ static enum err serve_control(struct rpc_connection *c, struct inbox *in)
     }
 }
 
+static void complain(const struct rpc_connection *c, const char *what, enum err e)
+{
+    char from[SYS_ADDR_TEXT];
+    sys_addr_format(&c->address, from);
+    log_warn("rpc", "%s: %s from=%s", what, err_text(e), from);
+}
+
 static void run_control(struct rpc_connection *c)
 {
     if (sys_event_new(&c->wake))
@@ -171,7 +178,7 @@ static void run_control(struct rpc_connection *c)
     inbox_init(&in);
     enum err e = serve_control(c, &in);
     if (e == ERR_FORMAT || e == ERR_CORRUPT || e == ERR_TOO_BIG)
-        log_warn("rpc", "closed a connection: %s", err_text(e));
+        complain(c, "closed a connection that sent what is no frame", e);
     inbox_release(&in);
     outbox_close(&c->outbox);
 }
@@ -190,7 +197,7 @@ void connection_run(void *arg)
     else if (e == OK)
         connection_run_bulk(c);
     else if (e == ERR_AUTHENTICATION || e == ERR_FOREIGN_CLUSTER)
-        log_warn("rpc", "refused a connection: %s", err_text(e));
+        complain(c, "refused a connection, compare the cluster key and id of both", e);
     connection_drop_state(c);
     /* Replies of kept requests may be on their way out. */
     sys_mutex_lock(&c->lock);

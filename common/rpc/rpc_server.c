@@ -49,13 +49,12 @@ static struct rpc_connection *connection_new(struct rpc_server *s, struct sys_so
     return c;
 }
 
-static void refuse_socket(struct rpc_server *s, struct rpc_connection *c)
+static void refuse_socket(struct rpc_connection *c)
 {
     struct sys_socket *socket = c->socket;
     c->socket = NULL;
     sys_socket_close(socket);
     connection_unref(c);
-    (void)s;
 }
 
 static void admit(struct rpc_server *s, struct sys_socket *socket)
@@ -76,7 +75,7 @@ static void admit(struct rpc_server *s, struct sys_socket *socket)
             s->running--;
             sys_mutex_unlock(&s->lock);
         }
-        refuse_socket(s, c);
+        refuse_socket(c);
         return;
     }
     sys_mutex_lock(&s->lock);

@@ -93,9 +93,10 @@ void rpc_request_keep(struct rpc_request *r);
 
 enum {
     RPC_REPLY_CHECKED_ELSEWHERE = 1, /* the body carries checksums of the payload */
-    RPC_REPLY_SOON = 2
-}; /* more replies follow at once: leave the sending to the
-                                           connection's thread, so that they leave together */
+    /* More replies follow at once: sending is left to the connection's thread, so that they leave
+     * together. */
+    RPC_REPLY_SOON = 2,
+};
 enum { RPC_REPLY_SLICES_MAX = SYS_SLICES_MAX - 1 };
 /* Exactly once per request; frees it, whatever becomes of the reply. body may be NULL; slices are read
  * before it returns; payload only on bulk connections. A handler that returns without having answered
