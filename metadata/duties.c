@@ -469,8 +469,16 @@ static void collector_main(void *arg)
             break;
         more = false;
         bool heard_all = since > 0 && sys_now() - since >= d->service->config.timeouts.down_after;
-        if (heard_all && leads(d->service) && collect_some(d->service, d->shards, map, &more) != OK)
-            more = false;
+        if (!heard_all || !leads(d->service))
+            continue;
+        enum err e = collect_some(d->service, d->shards, map, &more);
+        if (e == OK)
+            continue;
+        more = false;
+        /* The others pass with the leader's troubles. */
+        if (!err_retryable(e) && err_outcome_known(e))
+            log_error("collect", "deletion stands still, its queue cannot be worked off: %s",
+                      err_text(e));
     }
     cluster_map_free(map);
 }
