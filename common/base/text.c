@@ -17,6 +17,15 @@ bool text_equal_fold(const char *a, const char *b)
     return char_lower(*a) == char_lower(*b);
 }
 
+bool text_copy(char *out, size_t room, const char *text)
+{
+    size_t n = strlen(text);
+    if (n >= room)
+        return false;
+    memcpy(out, text, n + 1);
+    return true;
+}
+
 void hex_encode(const void *data, size_t n, char *out)
 {
     const uint8_t *in = data;

@@ -28,6 +28,8 @@ void time_format_http(int64_t wall_ns, char out[TIME_TEXT]);
 enum err time_parse_basic(const char *text, int64_t *wall_ns) MUST_USE;
 /* RFC 1123, RFC 850 and asctime forms */
 enum err time_parse_http(const char *text, int64_t *wall_ns) MUST_USE;
+/* False, and out untouched, when text and its NUL do not fit into room bytes. */
+bool text_copy(char *out, size_t room, const char *text) MUST_USE;
 bool text_equal_fold(const char *a, const char *b); /* ASCII case folded */
 /* ASCII alone; the C library's tolower asks the locale. */
 static inline char char_lower(char c)

@@ -1,15 +1,6 @@
 #include "common/client/map_cache.h"
 #include <string.h>
-
-/* Takes a text of at most CLUSTER_NAME_MAX or so many bytes; false when it does not fit. */
-static bool take_text(char *out, size_t room, const char *text)
-{
-    size_t n = strlen(text);
-    if (n >= room)
-        return false;
-    memcpy(out, text, n + 1);
-    return true;
-}
+#include "common/base/text.h"
 
 static enum err apply_disk(struct cluster_map *map, const DiskInfo *in)
 {
@@ -28,10 +19,10 @@ static enum err apply_disk(struct cluster_map *map, const DiskInfo *in)
     if (in->admin_state >= DISK_ADMIN_COUNT || in->uuid.len != UUID_BYTES)
         return ERR_FORMAT;
     memcpy(disk.uuid.bytes, in->uuid.data, UUID_BYTES);
-    if (!take_text(disk.zone, sizeof disk.zone, in->zone) ||
-        !take_text(disk.rack, sizeof disk.rack, in->rack) ||
-        !take_text(disk.host, sizeof disk.host, in->host) ||
-        !take_text(disk.address, sizeof disk.address, in->address))
+    if (!text_copy(disk.zone, sizeof disk.zone, in->zone) ||
+        !text_copy(disk.rack, sizeof disk.rack, in->rack) ||
+        !text_copy(disk.host, sizeof disk.host, in->host) ||
+        !text_copy(disk.address, sizeof disk.address, in->address))
         return ERR_FORMAT;
     return cluster_map_put_disk(map, &disk);
 }
@@ -52,7 +43,7 @@ static enum err apply_pool(struct cluster_map *map, const PoolInfo *in)
         .cell_bytes = in->cell,
         .domain = (enum failure_domain)in->failure_domain,
     };
-    if (!take_text(pool.name, sizeof pool.name, in->name))
+    if (!text_copy(pool.name, sizeof pool.name, in->name))
         return ERR_FORMAT;
     return cluster_map_put_pool(map, &pool);
 }

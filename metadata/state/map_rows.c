@@ -6,6 +6,7 @@
  * epochs: from these rows a reader that is a little behind gets its delta. */
 #include <assert.h>
 #include "common/base/cursor.h"
+#include "common/base/text.h"
 #include "metadata/state/state_internal.h"
 
 void key_map(struct key *k, enum map_kind kind, uint32_t a, uint32_t b)
@@ -50,15 +51,6 @@ bool map_get_pool(struct apply *a, uint32_t id, PoolInfo **pool)
 
 /* ---- rows into the struct; what is in them was checked when it came in ---- */
 
-static bool take_text(char *out, size_t room, const char *text)
-{
-    size_t n = strlen(text);
-    if (n >= room)
-        return false;
-    memcpy(out, text, n + 1);
-    return true;
-}
-
 static enum err mirror_disk(struct cluster_map *map, const DiskInfo *in)
 {
     struct cluster_disk disk = {.id = in->id,
@@ -71,10 +63,10 @@ static enum err mirror_disk(struct cluster_map *map, const DiskInfo *in)
         enum err e = cluster_map_remove_disk(map, in->id);
         return e == ERR_NOT_FOUND ? OK : e;
     }
-    if (in->uuid.len != UUID_BYTES || !take_text(disk.zone, sizeof disk.zone, in->zone) ||
-        !take_text(disk.rack, sizeof disk.rack, in->rack) ||
-        !take_text(disk.host, sizeof disk.host, in->host) ||
-        !take_text(disk.address, sizeof disk.address, in->address))
+    if (in->uuid.len != UUID_BYTES || !text_copy(disk.zone, sizeof disk.zone, in->zone) ||
+        !text_copy(disk.rack, sizeof disk.rack, in->rack) ||
+        !text_copy(disk.host, sizeof disk.host, in->host) ||
+        !text_copy(disk.address, sizeof disk.address, in->address))
         return ERR_CORRUPT;
     memcpy(disk.uuid.bytes, in->uuid.data, UUID_BYTES);
     return cluster_map_put_disk(map, &disk);
@@ -91,7 +83,7 @@ static enum err mirror_pool(struct cluster_map *map, const PoolInfo *in)
                                 .domain = (enum failure_domain)in->failure_domain};
     if (!in->assigned)
         return OK;
-    if (!take_text(pool.name, sizeof pool.name, in->name))
+    if (!text_copy(pool.name, sizeof pool.name, in->name))
         return ERR_CORRUPT;
     return cluster_map_put_pool(map, &pool);
 }

@@ -195,6 +195,21 @@ static void folded_equality(void)
     CHECK(!text_equal_fold("[", "{"));
 }
 
+static void copies(void)
+{
+    char out[4] = "old";
+    CHECK(!text_copy(out, sizeof out, "four"));
+    CHECK_TEXT(out, "old");
+    CHECK(text_copy(out, sizeof out, "abc"));
+    CHECK_TEXT(out, "abc");
+    CHECK(text_copy(out, 1, ""));
+    CHECK_TEXT(out, "");
+    CHECK_EQ(hex_value('9'), 9);
+    CHECK_EQ(hex_value('F'), 15);
+    CHECK_EQ(hex_value('a'), 10);
+    CHECK_EQ(hex_value('g'), -1);
+}
+
 static const struct test tests[] = {
     {"hex", hex},
     {"base64", base64},
@@ -204,6 +219,7 @@ static const struct test tests[] = {
     {"http times", http_times},
     {"formatted times parse back", formatted_times_parse_back},
     {"folded equality", folded_equality},
+    {"copies", copies},
     {0},
 };
 SUITE("text", tests)
