@@ -98,27 +98,45 @@ static void chunk_main(void *arg)
     serve(&config);
 }
 
-static struct role *role_of(struct sim_cluster *c, struct role *roles, uint32_t number)
+static void start_one(struct sim_cluster *c, const char *kind, uint32_t number)
 {
-    roles[number - 1] = (struct role){.cluster = c, .number = number};
-    return &roles[number - 1];
+    static struct role roles[2][SIM_CHUNKS_MAX];
+    static char names[2][SIM_CHUNKS_MAX][16];
+    bool chunk = strcmp(kind, "chunk") == 0;
+    struct role *role = &roles[chunk][number - 1];
+    char *name = names[chunk][number - 1];
+    *role = (struct role){.cluster = c, .number = number};
+    snprintf(name, sizeof names[0][0], "%s-%u", kind, number);
+    int pid = chunk ? sim_spawn(name, SIM_CHUNK_HOST + number, chunk_main, role)
+                    : sim_spawn(name, number, metadata_main, role);
+    sim_restart_after(pid, c->restart_after);
+    if (chunk)
+        c->chunks[number - 1] = pid;
+    else
+        c->metadata[number - 1] = pid;
 }
 
-void sim_cluster_start(struct sim_cluster *c, int64_t restart_after)
+void sim_cluster_start(struct sim_cluster *c)
 {
-    static struct role metadata[SIM_METADATA_MAX], chunks[SIM_CHUNKS_MAX];
-    static char names[SIM_METADATA_MAX + SIM_CHUNKS_MAX][16];
-    for (uint32_t i = 1; i <= c->metadata_count; i++) {
-        snprintf(names[i - 1], sizeof names[0], "metadata-%u", i);
-        c->metadata[i - 1] = sim_spawn(names[i - 1], i, metadata_main, role_of(c, metadata, i));
-        sim_restart_after(c->metadata[i - 1], restart_after);
-    }
-    for (uint32_t i = 1; i <= c->chunk_count; i++) {
-        char *name = names[SIM_METADATA_MAX + i - 1];
-        snprintf(name, sizeof names[0], "chunk-%u", i);
-        c->chunks[i - 1] = sim_spawn(name, SIM_CHUNK_HOST + i, chunk_main, role_of(c, chunks, i));
-        sim_restart_after(c->chunks[i - 1], restart_after);
-    }
+    for (uint32_t i = 1; i <= c->metadata_count; i++)
+        start_one(c, "metadata", i);
+    for (uint32_t i = 1; i <= c->chunk_count; i++)
+        start_one(c, "chunk", i);
+}
+
+void sim_cluster_grow(struct sim_cluster *c)
+{
+    if (c->chunk_count < SIM_CHUNKS_MAX)
+        start_one(c, "chunk", ++c->chunk_count);
+}
+
+enum err sim_cluster_view(struct sim_cluster *c, struct cluster_view *out)
+{
+    memset(out, 0, sizeof *out);
+    arena_init(&out->arena);
+    common_config(&out->config, c);
+    char problem[CONFIG_PROBLEM];
+    return admin_open(&out->admin, &out->config, problem);
 }
 
 enum err sim_cluster_connect(struct sim_cluster *c, struct server *out, struct config *config)

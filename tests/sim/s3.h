@@ -5,11 +5,17 @@
 #include "gateway/gateway.h"
 #include "gateway/http_memory.h"
 
+struct s3_request {
+    const char *method, *target; /* as on the wire ("/bucket/key?query"), encoded, query sorted */
+    const void *body;
+    size_t n;
+    /* headers; NULL: none */
+    const char *range, *if_none_match, *copy_source, *invocation;
+    uint32_t attempt; /* of the invocation, from 1 */
+};
 struct s3_answer {
-    int status;
+    int status;                  /* 0: no whole answer */
     struct http_memory exchange; /* its answer and body, until s3_release */
 };
-/* method and target as they go on the wire ("/bucket/key?query", already encoded). */
-void s3_send(struct gateway *g, const char *method, const char *target, const void *body, size_t n,
-             struct s3_answer *out);
+void s3_send(struct gateway *g, const struct s3_request *request, struct s3_answer *out);
 void s3_release(struct s3_answer *a);

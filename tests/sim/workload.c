@@ -3,223 +3,143 @@
 #include <stdio.h>
 #include <string.h>
 #include "common/sys/sim/sim.h"
+#include "tests/sim/check.h"
 #include "tests/sim/s3.h"
 
-enum { KEYS = 6, VALUES_MAX = 8, CLIENTS_MAX = 8, PATIENCE = 200 };
+/* Tries of the final reads, half a second apart: faults have stopped, this is how long the cluster
+ * may take to answer again. */
+enum { PATIENCE = 240, BUCKET_PATIENCE = 600 };
 
-/* What a key may hold: the values that its writes had, 0 for "nothing". */
-struct key {
-    uint64_t values[VALUES_MAX];
-    uint32_t count;
-};
-
-struct client {
-    struct workload *work;
-    struct gateway *gateway;
-    uint32_t number;
-    struct key keys[KEYS];
-};
-
-static void fail(struct client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void fail(struct client *c, const char *format, ...)
+void workload_fail(struct workload *w, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    if (!c->work->failed)
-        vsnprintf(c->work->problem, sizeof c->work->problem, format, args);
+    if (!w->failed)
+        vsnprintf(w->problem, sizeof w->problem, format, args);
     va_end(args);
-    c->work->failed = true;
-}
-
-/* A value is a seed: its size and its bytes follow from it. */
-static uint32_t size_of(uint64_t value)
-{
-    static const uint32_t sizes[] = {0,     1,      63,     4096,    16384,
-                                     20480, 100000, 262144, 1048577, 3000000};
-    return sizes[value % (sizeof sizes / sizeof sizes[0])];
-}
-
-static void bytes_of(uint64_t value, uint8_t *out, size_t n)
-{
-    uint64_t x = value * UINT64_C(0x9e3779b97f4a7c15) + 1;
-    for (size_t i = 0; i < n; i++) {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        out[i] = (uint8_t)x;
-    }
-}
-
-static void target_of(const struct client *c, uint32_t key, char out[64])
-{
-    snprintf(out, 64, "/bucket/client-%u/key-%u", c->number, key);
-}
-
-static void may_hold(struct key *k, uint64_t value)
-{
-    if (k->count < VALUES_MAX)
-        k->values[k->count++] = value;
-}
-
-/* 2xx, 4xx: certain. 5xx or nothing: a write may or may not have happened. */
-static bool certain(int status)
-{
-    return status >= 200 && status < 500;
-}
-
-static void put(struct client *c, uint32_t number)
-{
-    struct key *k = &c->keys[number];
-    uint64_t value = sim_random() | 1;
-    uint32_t n = size_of(value);
-    uint8_t *bytes = sys_alloc(n + 1);
-    char target[64];
-    struct s3_answer a;
-    bytes_of(value, bytes, n);
-    target_of(c, number, target);
-    if (k->count == VALUES_MAX)
-        return sys_free(bytes);
-    s3_send(c->gateway, "PUT", target, bytes, n, &a);
-    if (a.status == 200) {
-        k->count = 0;
-        c->work->puts++;
-    } else {
-        c->work->refused++;
-    }
-    if (certain(a.status) && a.status != 200)
-        fail(c, "PUT %s: %d %s", target, a.status, a.exchange.answer_body);
-    else
-        may_hold(k, value);
-    s3_release(&a);
-    sys_free(bytes);
-}
-
-static void delete (struct client *c, uint32_t number)
-{
-    struct key *k = &c->keys[number];
-    char target[64];
-    struct s3_answer a;
-    target_of(c, number, target);
-    if (k->count == VALUES_MAX)
-        return;
-    s3_send(c->gateway, "DELETE", target, NULL, 0, &a);
-    if (a.status == 204) {
-        k->count = 0;
-        c->work->deletes++;
-    } else {
-        c->work->refused++;
-    }
-    if (certain(a.status) && a.status != 204)
-        fail(c, "DELETE %s: %d %s", target, a.status, a.exchange.answer_body);
-    else
-        may_hold(k, 0);
-    s3_release(&a);
-}
-
-static bool is_value(uint64_t value, const uint8_t *data, size_t n)
-{
-    bool same = n == size_of(value);
-    uint8_t *bytes = same ? sys_alloc(n + 1) : NULL;
-    if (same) {
-        bytes_of(value, bytes, n);
-        same = memcmp(bytes, data, n) == 0;
-    }
-    sys_free(bytes);
-    return same;
-}
-
-/* False when the answer was "not now". */
-static bool get(struct client *c, uint32_t number)
-{
-    struct key *k = &c->keys[number];
-    char target[64];
-    struct s3_answer a;
-    bool found = false;
-    target_of(c, number, target);
-    s3_send(c->gateway, "GET", target, NULL, 0, &a);
-    bool answered = a.status == 200 || a.status == 404;
-    for (uint32_t i = 0; answered && !found && i < k->count; i++) {
-        uint64_t v = k->values[i];
-        found = a.status == 404 ? v == 0
-                                : v != 0 && is_value(v, (const uint8_t *)a.exchange.answer_body,
-                                                     a.exchange.answer_body_n);
-        if (found) {
-            k->values[0] = v;
-            k->count = 1;
-        }
-    }
-    if (answered && !found)
-        fail(c, "GET %s: %d with %zu bytes is none of the %u values it may hold", target, a.status,
-             a.exchange.answer_body_n, k->count);
-    c->work->gets += answered;
-    c->work->refused += !answered;
-    if (!answered && certain(a.status))
-        fail(c, "GET %s: %d %s", target, a.status, a.exchange.answer_body);
-    s3_release(&a);
-    return answered;
+    w->failed = true;
 }
 
 static void client_main(void *arg)
 {
     struct client *c = arg;
-    for (uint32_t i = 0; i < KEYS; i++)
-        may_hold(&c->keys[i], 0);
-    for (uint32_t i = 0; i < c->work->operations && !c->work->failed; i++) {
-        uint32_t key = (uint32_t)(sim_random() % KEYS);
-        uint64_t dice = sim_random() % 10;
-        if (dice < 5)
-            put(c, key);
-        else if (dice < 9)
-            (void)get(c, key);
-        else
-            delete (c, key);
+    struct workload *w = c->work;
+    while (c->step < w->operations && !w->failed) {
+        c->step++;
+        operation_random(c);
+        if (w->pause)
+            sys_sleep_until(sys_now() + (int64_t)(sim_random() % (uint64_t)w->pause));
     }
-    /* Everything that was acknowledged is there, however long the cluster needs to say so. */
-    for (uint32_t key = 0; key < KEYS && !c->work->failed; key++) {
-        uint32_t tries = 0;
-        while (!get(c, key) && !c->work->failed && ++tries < PATIENCE)
-            sys_sleep_until(sys_now() + 500 * SYS_MS);
-        if (tries == PATIENCE)
-            fail(c, "client %u key %u cannot be read", c->number, key);
-    }
-    c->work->done++;
 }
 
-static bool make_bucket(struct gateway *g)
+static bool make_bucket(struct workload *w, struct gateway *g)
 {
-    for (int i = 0; i < PATIENCE; i++) {
+    for (int i = 0; i < BUCKET_PATIENCE; i++) {
         struct s3_answer a;
-        s3_send(g, "PUT", "/bucket", NULL, 0, &a);
+        s3_send(g, &(struct s3_request){.method = "PUT", .target = "/bucket"}, &a);
         bool made = a.status == 200;
+        if (!made && a.status && a.status < 500)
+            workload_fail(w, "PUT /bucket: %d %.200s", a.status, a.exchange.answer_body);
         s3_release(&a);
-        if (made)
-            return true;
+        if (made || w->failed)
+            return made;
         sys_sleep_until(sys_now() + 200 * SYS_MS);
     }
     return false;
+}
+
+/* All clients at once, each where it was. */
+static void work(struct workload *w)
+{
+    struct sys_thread *threads[WORK_CLIENTS_MAX];
+    uint32_t started = 0;
+    for (; started < w->clients; started++)
+        if (sys_thread_start(&threads[started], "client", 0, client_main, &w->client[started]) !=
+            OK)
+            break;
+    for (uint32_t i = 0; i < started; i++)
+        sys_thread_join(threads[i]);
+}
+
+/* Everything that was acknowledged is there, within a bound. */
+static void read_all(struct workload *w, const char *when)
+{
+    for (uint32_t n = 0; n < w->clients; n++) {
+        struct client *c = &w->client[n];
+        int tries = 0;
+        for (uint32_t key = 0; key < WORK_KEYS && !w->failed; key++) {
+            for (; !operation_get(c, key) && !w->failed && tries < PATIENCE; tries++)
+                sys_sleep_until(sys_now() + 500 * SYS_MS);
+            if (tries == PATIENCE)
+                workload_fail(w, "%s: client %u key %u cannot be read", when, n, key);
+        }
+        for (; !w->failed && !operation_list(c) && tries < PATIENCE; tries++)
+            sys_sleep_until(sys_now() + 500 * SYS_MS);
+        if (tries == PATIENCE)
+            workload_fail(w, "%s: client %u cannot list", when, n);
+    }
+    for (uint32_t i = 0; i < WORK_CLAIMS; i++)
+        for (int tries = 0; !w->failed && !operation_get_claim(&w->client[0], i); tries++) {
+            if (tries == PATIENCE)
+                workload_fail(w, "%s: claim %u cannot be read", when, i);
+            sys_sleep_until(sys_now() + 500 * SYS_MS);
+        }
+}
+
+/* Beyond what the pool survives: an answer is an error or the right bytes. */
+static void read_what_is_lost(struct workload *w)
+{
+    check_lose_disks(w, w->cluster->m + 1);
+    for (uint32_t n = 0; n < w->clients; n++)
+        for (uint32_t key = 0; key < WORK_KEYS && !w->failed; key++)
+            (void)operation_get(&w->client[n], key);
+}
+
+static void check(struct workload *w)
+{
+    read_all(w, "after the faults");
+    if (!w->failed)
+        check_whole(w, "after the faults");
+    if (!w->failed && w->lose_disks && w->cluster->m > 0) {
+        check_lose_disks(w, w->cluster->m);
+        read_all(w, "with disks lost");
+        check_give_up_lost(w);
+        if (!w->failed)
+            check_whole(w, "after disks were lost");
+        read_all(w, "after disks were lost");
+    }
+    if (!w->failed && w->lose_too_many)
+        read_what_is_lost(w);
 }
 
 void workload_main(void *arg)
 {
     struct workload *w = arg;
     struct server *s = sys_alloc(sizeof *s);
-    struct client *clients = sys_alloc(CLIENTS_MAX * sizeof *clients);
-    struct sys_thread *threads[CLIENTS_MAX];
     struct config config;
-    uint32_t started = 0;
     if (sim_cluster_connect(w->cluster, s, &config) != OK)
-        fail(&(struct client){.work = w}, "no gateway: %s", s->problem);
-    else if (!make_bucket(s->gateway))
-        fail(&(struct client){.work = w}, "the bucket could not be made");
-    for (; !w->failed && started < w->clients && started < CLIENTS_MAX; started++) {
-        clients[started] = (struct client){.work = w, .gateway = s->gateway, .number = started};
-        if (sys_thread_start(&threads[started], "client", 0, client_main, &clients[started]) != OK)
-            break;
+        workload_fail(w, "no gateway: %s", s->problem);
+    for (uint32_t i = 0; i < w->clients; i++) {
+        w->client[i].work = w;
+        w->client[i].number = i;
+        w->client[i].gateway = s->gateway;
     }
-    for (uint32_t i = 0; i < started; i++)
-        sys_thread_join(threads[i]);
+    if (!w->failed && w->phase == PHASE_START) {
+        if (!make_bucket(w, s->gateway))
+            workload_fail(w, "the bucket could not be made");
+        else
+            w->phase = PHASE_WORK;
+    }
+    if (!w->failed && w->phase == PHASE_WORK) {
+        work(w);
+        w->phase = PHASE_HEAL;
+    }
+    while (!w->failed && w->phase == PHASE_HEAL)
+        sys_sleep_until(sys_now() + 100 * SYS_MS);
+    if (!w->failed)
+        check(w);
+    w->phase = PHASE_END;
     server_stop(s);
-    sys_free(clients);
     sys_free(s);
     config_release(&config);
 }

@@ -224,6 +224,16 @@ void sim_restart(int pid)
     sim_leave();
 }
 
+uint64_t sim_exits(int pid)
+{
+    return process_of(pid)->exits;
+}
+
+const char *sim_exit_reason(int pid)
+{
+    return process_of(pid)->exit_reason;
+}
+
 static void set_own_event(struct sys_event *e)
 {
     SYNC_RELEASE(e);
@@ -314,6 +324,10 @@ void sys_exit(int status, const char *why)
     sim_enter();
     if (!world.current)
         sim_fail("sys_exit outside of any process: %s", why);
+    struct process *p = world.current->process;
+    p->exits++;
+    world.stats.exits++;
+    snprintf(p->exit_reason, sizeof p->exit_reason, "%s", why);
     process_end_self(END_EXIT, status);
 }
 

@@ -29,6 +29,7 @@ struct sim_stats {
     uint64_t switches; /* fibers resumed */
     uint64_t fibers;   /* started */
     uint64_t crashes;  /* of processes */
+    uint64_t exits;    /* sys_exit of processes */
     uint64_t blocks_freed_by_crash, bytes_freed_by_crash;
     uint64_t sectors_torn; /* unsynced sectors that a crash took back */
 };
@@ -61,9 +62,11 @@ void sim_restart_after(int pid, int64_t delay);
 void sim_crash_at(int pid, uint64_t nth);               /* its nth primitive from now; 0: never */
 void sim_random_crashes(int pid, uint64_t mean_points); /* 0: none */
 bool sim_alive(int pid);
-uint64_t sim_points(int pid); /* primitives since its (re)start */
-int sim_exit_status(int pid); /* of sys_exit; 0 after main returned, -1 after a crash */
-int sim_self(void);           /* the pid of the calling process */
+uint64_t sim_points(int pid);         /* primitives since its (re)start */
+int sim_exit_status(int pid);         /* of sys_exit; 0 after main returned, -1 after a crash */
+uint64_t sim_exits(int pid);          /* how often it has called sys_exit .. */
+const char *sim_exit_reason(int pid); /* .. and why the last time; "" */
+int sim_self(void);                   /* the pid of the calling process */
 
 struct sim_leaks {
     uint64_t blocks, bytes, threads, sockets, files, events, mutexes, conds;

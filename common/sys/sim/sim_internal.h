@@ -132,6 +132,8 @@ struct process {
     struct object *objects;
     uint64_t object_counts[OBJECT_KINDS];
     struct sys_event stop, reload;
+    uint64_t exits;
+    char exit_reason[160];
     uint64_t points, crash_at, mean_points;
     int64_t restart_delay;
     struct timer restart;

@@ -1,0 +1,334 @@
+#include "tests/sim/check.h"
+#include <stdio.h>
+#include <string.h>
+#include "common/client/map_cache.h"
+#include "common/proto/message_types.h"
+#include "common/sys/sim/sim.h"
+#include "tools/census.h"
+
+#define WHOLE_WITHIN (900 * SYS_SECOND)
+#define LOOK_EVERY   (2 * SYS_SECOND)
+#define VERIFY_ASK   (30 * SYS_SECOND)
+enum { ASKS = 60, PAGE = 256, ROUNDS = 4 };
+
+struct checking {
+    struct workload *work;
+    const char *when;
+    struct cluster_view view;
+    uint64_t bad;          /* shards that did not verify in this round */
+    char first_bad[160];   /* the first of them */
+    uint64_t known, named; /* chunks in metadata's lists; chunks that something names */
+};
+
+/* A query, asked until it is answered. */
+static Answer *ask(struct checking *c, const Query *query)
+{
+    Answer *answer = NULL;
+    enum err e = ERR_UNAVAILABLE;
+    for (int i = 0; i < ASKS && !c->work->failed; i++) {
+        e = view_query(&c->view, query, &answer);
+        if (e == OK || (!err_retryable(e) && err_outcome_known(e)))
+            break;
+        sys_sleep_until(sys_now() + 500 * SYS_MS);
+    }
+    if (e != OK)
+        workload_fail(c->work, "%s: a query of kind %d: %s", c->when, (int)query->body_case,
+                      err_text(e));
+    return e == OK ? answer : NULL;
+}
+
+/* ---- whole? ---- */
+
+/* "" when nothing moves or misses; else what does. */
+static void look(struct checking *c, char words[160])
+{
+    struct census census;
+    snprintf(words, 160, "the cluster cannot be looked at");
+    view_forget(&c->view);
+    if (view_ask_map(&c->view) != OK || view_ask_status(&c->view) != OK)
+        return;
+    census_take(c->view.map, &census);
+    uint64_t down = 0;
+    for (size_t i = 0; i < c->view.map->disk_count; i++)
+        down += c->view.map->disks[i].admin == DISK_IN && !c->view.map->disks[i].up;
+    uint64_t rows = c->view.facts.status->repair_rows;
+    words[0] = 0;
+    if (down || rows || census.slots_moving || census.slots_missing || census.slots_waiting)
+        snprintf(
+            words, 160,
+            "%llu disks down, %llu repair rows, slots: %llu moving, %llu missing, %llu waiting",
+            (unsigned long long)down, (unsigned long long)rows,
+            (unsigned long long)census.slots_moving, (unsigned long long)census.slots_missing,
+            (unsigned long long)census.slots_waiting);
+}
+
+static void wait_whole(struct checking *c)
+{
+    char words[160];
+    int64_t until = sys_now() + WHOLE_WITHIN;
+    for (look(c, words); words[0] && sys_now() < until && !c->work->failed; look(c, words))
+        sys_sleep_until(sys_now() + LOOK_EVERY);
+    if (words[0])
+        workload_fail(c->work, "%s: not whole again: %s", c->when, words);
+}
+
+/* ---- every shard ---- */
+
+static void verify_shard(struct checking *c, const struct cluster_pool *pool, uint32_t pg,
+                         unsigned index, const ChunkEntry *chunk)
+{
+    disk_id id = slot_newest(pool_slot(pool, pg, index));
+    const struct cluster_disk *disk = cluster_map_disk(c->view.map, id);
+    ShardVerify verify = SHARD_VERIFY__INIT;
+    ProtobufCMessage *reply = NULL;
+    enum err e = ERR_NOT_FOUND;
+    verify.disk = id;
+    verify.pool = pool->id;
+    verify.chunk_id = chunk->chunk_id;
+    verify.index = index;
+    for (int i = 0; disk && i < ASKS; i++) {
+        e = view_call(&c->view, disk->address, MSG_SHARD_VERIFY, &verify.base,
+                      &shard_verify_reply__descriptor, VERIFY_ASK, &reply);
+        if (e == OK || e == ERR_NOT_FOUND || e == ERR_CORRUPT)
+            break;
+        sys_sleep_until(sys_now() + 500 * SYS_MS);
+    }
+    const ShardVerifyReply *r = (const ShardVerifyReply *)reply;
+    if (e == OK && (!r || r->nonce != chunk->nonce || r->chunk_length != chunk->length))
+        e = ERR_MISMATCH;
+    if (e == OK)
+        return;
+    if (c->bad++ == 0) {
+        snprintf(c->first_bad, sizeof c->first_bad, "chunk %s pg %u shard %u on disk %u: %s",
+                 view_hex(&c->view, chunk->chunk_id.data, chunk->chunk_id.len), pg, index, id,
+                 err_text(e));
+    }
+}
+
+static void verify_pg(struct checking *c, const struct cluster_pool *pool, uint32_t pg)
+{
+    ListChunks list = LIST_CHUNKS__INIT;
+    Query query = QUERY__INIT;
+    query.body_case = QUERY__BODY_LIST_CHUNKS;
+    query.list_chunks = &list;
+    list.pool = pool->id;
+    list.pg = pg;
+    list.max = PAGE;
+    for (bool more = true; more && !c->work->failed;) {
+        Answer *page = ask(c, &query);
+        if (!page)
+            return;
+        for (size_t i = 0; i < page->n_chunks && !c->work->failed; i++, c->known++)
+            for (unsigned index = 0; index < pool_width(pool); index++)
+                verify_shard(c, pool, pg, index, page->chunks[i]);
+        more = page->truncated;
+        list.after = page->next;
+    }
+}
+
+/* What is found bad when it is asked for is mended; then it is asked again. */
+static void verify_all(struct checking *c)
+{
+    for (int round = 0; round < ROUNDS && !c->work->failed; round++) {
+        wait_whole(c);
+        c->bad = c->known = 0;
+        for (size_t p = 0; !c->work->failed && p < c->view.map->pool_count; p++)
+            for (uint32_t pg = 0; pg < pool_pg_count(&c->view.map->pools[p]); pg++)
+                verify_pg(c, &c->view.map->pools[p], pg);
+        if (!c->bad)
+            return;
+        if (!c->work->may_rot)
+            break;
+        sys_sleep_until(sys_now() + 10 * SYS_SECOND);
+    }
+    if (c->bad)
+        workload_fail(c->work, "%s: %llu shards do not verify; %s", c->when,
+                      (unsigned long long)c->bad, c->first_bad);
+}
+
+/* ---- the books ---- */
+
+static void count_runs(struct checking *c, ChunkRun *const *runs, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        c->named += runs[i]->count;
+}
+
+static void count_object(struct checking *c, ProtobufCBinaryData bucket, ProtobufCBinaryData key)
+{
+    GetObject get = GET_OBJECT__INIT;
+    Query query = QUERY__INIT;
+    query.body_case = QUERY__BODY_GET_OBJECT;
+    query.get_object = &get;
+    get.bucket = bucket;
+    get.key = key;
+    get.want_body = true;
+    Answer *a = ask(c, &query);
+    if (a && a->body)
+        count_runs(c, a->body->runs, a->body->n_runs);
+}
+
+static void count_uploads(struct checking *c, ProtobufCBinaryData bucket)
+{
+    ListUploads uploads = LIST_UPLOADS__INIT;
+    Query query = QUERY__INIT;
+    query.body_case = QUERY__BODY_LIST_UPLOADS;
+    query.list_uploads = &uploads;
+    uploads.bucket = bucket;
+    uploads.max = 1000;
+    Answer *a = ask(c, &query);
+    for (size_t i = 0; a && i < a->n_uploads; i++) {
+        ListParts parts = LIST_PARTS__INIT;
+        Query of = QUERY__INIT;
+        of.body_case = QUERY__BODY_LIST_PARTS;
+        of.list_parts = &parts;
+        parts.bucket = bucket;
+        parts.key = a->uploads[i]->key;
+        parts.upload = a->uploads[i]->upload;
+        parts.max = 1000;
+        Answer *p = ask(c, &of);
+        for (size_t n = 0; p && n < p->n_parts; n++)
+            count_runs(c, p->parts[n]->runs, p->parts[n]->n_runs);
+    }
+}
+
+static void count_due(struct checking *c)
+{
+    ListDue due = LIST_DUE__INIT;
+    Query query = QUERY__INIT;
+    query.body_case = QUERY__BODY_LIST_DUE;
+    query.list_due = &due;
+    due.until = INT64_MAX;
+    due.max = 1000;
+    Answer *a = ask(c, &query);
+    for (size_t i = 0; a && i < a->n_due; i++) {
+        const ChunkRun *run = a->due[i]->run;
+        uint32_t next = a->due[i]->next_sequence;
+        uint32_t gone = next > run->first_sequence ? next - run->first_sequence : 0;
+        c->named += gone < run->count ? run->count - gone : 0;
+    }
+}
+
+static void check_books(struct checking *c)
+{
+    static const char name[] = "bucket";
+    const ProtobufCBinaryData bucket = {sizeof name - 1, (uint8_t *)(uintptr_t)name};
+    GetBucket get = GET_BUCKET__INIT;
+    ListObjects list = LIST_OBJECTS__INIT;
+    Query query = QUERY__INIT;
+    uint64_t bytes = 0;
+    query.body_case = QUERY__BODY_GET_BUCKET;
+    query.get_bucket = &get;
+    get.name = bucket;
+    get.want_usage = true;
+    Answer *usage = ask(c, &query);
+    query.body_case = QUERY__BODY_LIST_OBJECTS;
+    query.list_objects = &list;
+    list.bucket = bucket;
+    list.max_keys = 1000;
+    Answer *objects = usage ? ask(c, &query) : NULL;
+    if (!objects || !usage->usage)
+        return workload_fail(c->work, "%s: the bucket's usage cannot be had", c->when);
+    c->named = 0;
+    for (size_t i = 0; i < objects->n_objects; i++) {
+        bytes += objects->objects[i]->head->size;
+        count_object(c, bucket, objects->objects[i]->key);
+    }
+    count_uploads(c, bucket);
+    count_due(c);
+    if (usage->usage->objects != objects->n_objects || usage->usage->bytes != bytes)
+        workload_fail(c->work, "%s: the counters say %llu objects, %llu bytes; a listing %zu, %llu",
+                      c->when, (unsigned long long)usage->usage->objects,
+                      (unsigned long long)usage->usage->bytes, objects->n_objects,
+                      (unsigned long long)bytes);
+}
+
+/* Deletes go on while they are counted: two counts that agree, out of some. */
+static void check_chunks(struct checking *c)
+{
+    for (int i = 0; i < ROUNDS && !c->work->failed; i++) {
+        check_books(c);
+        c->known = 0;
+        for (size_t p = 0; !c->work->failed && p < c->view.map->pool_count; p++)
+            for (uint32_t pg = 0; pg < pool_pg_count(&c->view.map->pools[p]); pg++) {
+                ListChunks list = LIST_CHUNKS__INIT;
+                Query query = QUERY__INIT;
+                query.body_case = QUERY__BODY_LIST_CHUNKS;
+                query.list_chunks = &list;
+                list.pool = c->view.map->pools[p].id;
+                list.pg = pg;
+                list.max = PAGE;
+                Answer *page = ask(c, &query);
+                c->known += page ? page->n_chunks : 0;
+            }
+        if (c->known == c->named)
+            return;
+        sys_sleep_until(sys_now() + 20 * SYS_SECOND);
+    }
+    workload_fail(c->work, "%s: metadata knows %llu chunks, its objects name %llu", c->when,
+                  (unsigned long long)c->known, (unsigned long long)c->named);
+}
+
+void check_whole(struct workload *w, const char *when)
+{
+    struct checking *c = sys_alloc(sizeof *c);
+    memset(c, 0, sizeof *c);
+    c->work = w;
+    c->when = when;
+    if (sim_cluster_view(w->cluster, &c->view) != OK)
+        workload_fail(w, "the operator finds no cluster");
+    if (!w->failed)
+        verify_all(c);
+    if (!w->failed)
+        check_chunks(c);
+    view_close(&c->view);
+    sys_free(c);
+}
+
+/* ---- losing disks ---- */
+
+void check_lose_disks(struct workload *w, uint32_t count)
+{
+    struct sim_cluster *c = w->cluster;
+    uint32_t first = (uint32_t)(sim_random() % c->chunk_count);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t n = (first + i) % c->chunk_count;
+        sim_restart_after(c->chunks[n], c->restart_after);
+        sim_crash(c->chunks[n]);
+        if (sim_disk_wipe(SIM_CHUNK_HOST + n + 1, "/disk") != OK)
+            workload_fail(w, "the disk of chunkserver %u cannot be wiped", n + 1);
+    }
+}
+
+void check_give_up_lost(struct workload *w)
+{
+    struct cluster_view v;
+    if (sim_cluster_view(w->cluster, &v) != OK)
+        return workload_fail(w, "the operator finds no cluster");
+    /* Those whose chunkservers came back with other disks stay silent. */
+    int64_t until = sys_now() + 60 * SYS_SECOND;
+    uint32_t failed = 0;
+    while (failed < w->cluster->m && sys_now() < until && !w->failed) {
+        sys_sleep_until(sys_now() + SYS_SECOND);
+        view_forget(&v);
+        if (view_ask_map(&v) != OK)
+            continue;
+        for (size_t i = 0; i < v.map->disk_count; i++) {
+            const struct cluster_disk *d = &v.map->disks[i];
+            if (d->up || d->admin == DISK_FAILED)
+                continue;
+            SetDiskState body = SET_DISK_STATE__INIT;
+            Command command = COMMAND__INIT;
+            Result *result;
+            body.disk = d->id;
+            body.admin_state = DISK_FAILED;
+            command.body_case = COMMAND__BODY_SET_DISK_STATE;
+            command.set_disk_state = &body;
+            failed += view_execute(&v, &command, &result) == OK;
+        }
+    }
+    if (failed < w->cluster->m)
+        workload_fail(w, "%u of %u lost disks are not seen as down", w->cluster->m - failed,
+                      w->cluster->m);
+    view_close(&v);
+}
