@@ -60,7 +60,8 @@ fi
 if ls tests/sim/*.c >/dev/null 2>&1; then
     stage simulator
     build simulator build/release/sim-run &&
-        run_one "${long}simulator" "${long}simulator" make -s sim SEEDS="${SEEDS:-${long:+2}200}"
+        run_one "${long}simulator" "${long}simulator" build/sim --today --seeds "${SEEDS:-${long:+2}200}" \
+            --known tests/sim/seeds.txt --jobs "$JOBS"
 fi
 stage cluster
 programs cluster tests/cluster

@@ -10,6 +10,7 @@ struct undo {
     uint32_t a, b; /* hosts; pid for a pause */
     int64_t at;
 };
+#define FAULTS_FOR (120 * SYS_SECOND)
 enum { UNDOS_MAX = 24, EXTENT_BYTES = 1 << 22 };
 
 struct nemesis {
@@ -403,12 +404,16 @@ static void heal(struct nemesis *n)
     sim_crash_at(n->f->client, 0);
 }
 
-/* A disk that the operator gave up, but that was not emptied, is: else there may be too few. */
+/* A disk that has failed or was given up, and was not emptied, is: else there may be too few. */
 static void replace_failed(struct nemesis *n)
 {
     struct faults *f = n->f;
-    if (!n->lost || !view(n))
+    if (!f->cluster->may_exit[f->victim] && !n->lost)
         return;
+    /* A failed sync fails the disk; the word of it takes a moment. */
+    sys_sleep_until(sys_now() + 5 * SYS_SECOND);
+    while (!view(n))
+        sys_sleep_until(sys_now() + SYS_SECOND);
     const struct cluster_disk *disk = disk_of(n, f->victim);
     if (!disk || disk->admin != DISK_FAILED)
         return;
@@ -425,7 +430,8 @@ void faults_main(void *arg)
     n->f = f;
     while (f->work->phase == PHASE_START && !f->work->failed)
         sys_sleep_until(sys_now() + 100 * SYS_MS);
-    while (f->work->phase == PHASE_WORK && !f->work->failed) {
+    int64_t until = sys_now() + some_time(FAULTS_FOR);
+    while (f->work->phase == PHASE_WORK && !f->work->failed && sys_now() < until) {
         enum fault kind = (enum fault)below(FAULT_KINDS);
         sys_sleep_until(sys_now() + (int64_t)below(2 * f->gap) / 4);
         undo_due(n, sys_now());
@@ -433,6 +439,8 @@ void faults_main(void *arg)
             f->counts[kind]++;
     }
     heal(n);
+    while (f->work->phase == PHASE_WORK && !f->work->failed)
+        sys_sleep_until(sys_now() + 100 * SYS_MS);
     if (!f->work->failed && f->on >> FAULT_DRAIN & 1)
         take_all_in(n);
     if (!f->work->failed)

@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include "tests/sim/scenario.h"
 
-enum { JOBS_MAX = 16, TWICE_EVERY = 25, SEEDS_MAX = 4096 };
+enum { JOBS_MAX = 16, TWICE_EVERY = 25, SEEDS_MAX = 200000 };
 
 /* A seed that runs in a child, which tells its outcome through a pipe. */
 struct child {
