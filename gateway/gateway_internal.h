@@ -71,6 +71,8 @@ enum s3_error op_find_object(struct op *op, const char *bucket, const void *key,
 enum s3_error op_pool(struct op *op, const BucketInfo *bucket, uint32_t *pool);
 /* An err as S3 says it, with what it is about in op->error. */
 enum s3_error op_failed(struct op *op, enum err e);
+/* Says why object_write answered "not now". */
+void op_not_written(struct op *op, enum s3_error s);
 /* If-Match and If-None-Match of a write. */
 enum s3_error op_write_conditions(struct op *op, Conditions *out);
 /* amz-sdk-invocation-id and the attempt number, with the request's fingerprint; NULL: none. */

@@ -45,10 +45,27 @@ enum err op_execute(struct op *op, Command *command, Result **result)
 enum s3_error op_failed(struct op *op, enum err e)
 {
     enum s3_error s = s3_error_from(e);
-    if (s3_error_status(s) >= 500)
-        op->error.message =
-            arena_format(op->arena, "The request could not be served now: %s.", err_text(e));
+    if (s3_error_status(s) < 500)
+        return s;
+    /* Every err of an operation is the metadata group's; what went wrong on the way to it says, to
+     * whoever is not its operator, only that it did not answer. */
+    bool answered = e != ERR_TIMEOUT && e != ERR_CLOSED && e != ERR_REFUSED &&
+                    e != ERR_NOT_LEADER && e != ERR_UNAVAILABLE && e != ERR_BREAKER_OPEN &&
+                    e != ERR_UNKNOWN_OUTCOME;
+    op->error.message =
+        answered
+            ? arena_format(op->arena, "The request could not be served now: %s.", err_text(e))
+            : arena_format(op->arena,
+                           "The metadata servers did not answer in time (%s). Try again; when it "
+                           "stays so, fewer than a majority of them can be reached.",
+                           err_text(e));
     return s;
+}
+
+void op_not_written(struct op *op, enum s3_error s)
+{
+    if (s == S3_SERVICE_UNAVAILABLE && !op->error.message)
+        op->error.message = "Too few disks could take the object's shards in time. Try again.";
 }
 
 enum s3_error op_check_owner(struct op *op, const BucketInfo *bucket)

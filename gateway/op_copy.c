@@ -66,6 +66,7 @@ enum s3_error op_store_copy(struct op *op, const ObjectBody *from, uint64_t offs
         op->error.message =
             arena_format(op->arena, "The source cannot be read now: %s, at %s.", err_text(c.failed),
                          object_reader_where(c.reader, op->arena));
+    op_not_written(op, s);
     digest_final(c.md5, md5);
     digest_free(c.md5);
     object_reader_free(c.reader);

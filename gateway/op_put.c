@@ -76,6 +76,7 @@ enum s3_error op_store_body(struct op *op, struct body *source, uint32_t pool, i
     const struct object_source from = {.read = read_body, .arg = source};
     enum s3_error s = object_write(op->gateway->config.io, &op->data, pool, size, began, &from,
                                    op->arena, written);
+    op_not_written(op, s);
     body->runs = written->runs;
     body->n_runs = written->run_count;
     return s;
