@@ -178,6 +178,24 @@ static uint32_t length_of(const struct object_written *written, uint32_t sequenc
     return 0;
 }
 
+/* What was copied is deleted where it came from, since no row will name it there: but not from a disk
+ * that holds another shard of the chunk now. */
+static void drop_former(const struct chunk_io *io, const struct request_context *request,
+                        uint32_t pool, const struct chunk_id *id,
+                        const struct chunk_durable *before, const struct chunk_durable *now)
+{
+    for (unsigned i = 0; i < now->width; i++) {
+        disk_id former = before->disks[i];
+        bool moved = former != 0 && now->disks[i] != 0;
+        for (unsigned k = 0; moved && k < now->width; k++)
+            moved = now->disks[k] != former;
+        if (moved && !shard_disk_avoided(io->shards, former) &&
+            shard_remove(io->shards, request, former, pool, id, 1) != OK) {
+            /* It stays there, unknown to metadata. */
+        }
+    }
+}
+
 enum err object_follow(const struct chunk_io *io, const struct request_context *request,
                        int64_t began, struct object_written *written)
 {
@@ -191,8 +209,12 @@ enum err object_follow(const struct chunk_io *io, const struct request_context *
         durable.width = (uint8_t)d->n_disks;
         memcpy(durable.disks, d->disks, d->n_disks * sizeof *d->disks);
         memcpy(id.write.bytes, written->runs[0]->write_id.data, WRITE_ID_BYTES);
-        e = chunk_follow(io, request, written->runs[0]->pool, &id, length_of(written, d->sequence),
-                         began, &durable);
+        const struct chunk_durable before = durable;
+        uint32_t pool = written->runs[0]->pool;
+        e = chunk_follow(io, request, pool, &id, length_of(written, d->sequence), began, &durable);
+        const struct request_context drop = {.deadline = sys_now() + SYS_SECOND};
+        if (e == OK)
+            drop_former(io, &drop, pool, &id, &before, &durable);
         memcpy(d->disks, durable.disks, d->n_disks * sizeof *d->disks);
     }
     return e;

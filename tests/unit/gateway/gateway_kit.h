@@ -66,10 +66,9 @@ static inline void kit_sign(const char *method, const char *target, char date[TI
              kit_access_key, day, signature);
 }
 
-/* Sends with extra headers, which nobody signs; the status. answer may be NULL. */
-static inline int kit_send(struct gateway *g, const char *method, const char *target,
-                           const struct http_header *extra, size_t extra_n, const void *body,
-                           size_t n, struct http_memory *answer)
+/* Runs an exchange whose body is set, signed, with extra headers, which nobody signs; the status. */
+static inline int kit_run(struct gateway *g, const char *method, const char *target,
+                          const struct http_header *extra, size_t extra_n, struct http_memory *m)
 {
     char date[TIME_TEXT], authorization[KIT_TEXT];
     struct http_header headers[KIT_HEADERS_MAX] = {
@@ -81,15 +80,22 @@ static inline int kit_send(struct gateway *g, const char *method, const char *ta
     kit_sign(method, target, date, authorization);
     for (size_t i = 0; i < extra_n; i++)
         headers[4 + i] = extra[i];
-    struct http_memory m = {.method = method,
-                            .target = target,
-                            .headers = headers,
-                            .headers_n = 4 + extra_n,
-                            .body = body,
-                            .body_n = n,
-                            .piece_bytes = 64 * 1024};
-    http_memory_run(&m, gateway_handle, g);
-    int status = m.complete ? m.status : 0;
+    m->method = method;
+    m->target = target;
+    m->headers = headers;
+    m->headers_n = 4 + extra_n;
+    m->piece_bytes = 64 * 1024;
+    http_memory_run(m, gateway_handle, g);
+    return m->complete ? m->status : 0;
+}
+
+/* answer may be NULL. */
+static inline int kit_send(struct gateway *g, const char *method, const char *target,
+                           const struct http_header *extra, size_t extra_n, const void *body,
+                           size_t n, struct http_memory *answer)
+{
+    struct http_memory m = {.body = body, .body_n = n};
+    int status = kit_run(g, method, target, extra, extra_n, &m);
     if (answer)
         *answer = m;
     else
