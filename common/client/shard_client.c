@@ -382,6 +382,12 @@ enum err shard_remove(struct shard_client *c, const struct request_context *requ
     struct rpc_peer *peer;
     bool up;
     enum err e = peer_of(c, disk, &peer, &up);
+    if (e == ERR_NOT_FOUND) {
+        /* Who asks knows of a disk that is newer than this process's map. */
+        e = map_cache_refresh(c->map, request, 0);
+        if (e == OK)
+            e = peer_of(c, disk, &peer, &up);
+    }
     if (e != OK)
         return e;
     uint8_t bytes[SHARD_REMOVE_MAX][CHUNK_ID_BYTES];

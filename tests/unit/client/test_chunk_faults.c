@@ -504,6 +504,23 @@ static void read_slow_client(void)
     rig_free(rig);
 }
 
+/* What is to be deleted may lie on a disk that this process has not heard of yet. */
+static void remove_unheard_of(void)
+{
+    struct rig *rig = rig_new(POOL_BYTES);
+    const struct chunk c = rig_chunk(rig, P_4_2, 1000);
+    const struct request_context request = rig_context(SYS_SECOND);
+    struct cluster_disk news = *cluster_map_disk(rig->map, DISKS);
+    news.id = DISKS + 1;
+    news.uuid.bytes[0] = DISKS + 1;
+    CHECK_ERR(shard_remove(rig->io.shards, &request, news.id, c.pool, &c.id, 1), ERR_NOT_FOUND);
+    CHECK_OK(cluster_map_put_disk(rig->map, &news));
+    rig->map->epoch++;
+    CHECK_OK(shard_remove(rig->io.shards, &request, news.id, c.pool, &c.id, 1));
+    CHECK_EQ(rig->disks[DISKS].deletes, 1);
+    rig_free(rig);
+}
+
 static const struct test tests[] = {
     {"write: crash", write_crash},
     {"write: hang", write_hang},
@@ -529,6 +546,7 @@ static const struct test tests[] = {
     {"read: last resort", read_last_resort},
     {"read: restarted", read_restarted},
     {"read: slow client", read_slow_client},
+    {"remove: unheard of", remove_unheard_of},
     {0},
 };
 SUITE("chunk faults", tests)
