@@ -33,7 +33,7 @@ static inline struct gateway *kit_open(struct world_test *t)
     struct gateway_config config = {.metadata = t->c.metadata,
                                     .io = &t->c.io,
                                     .region = "us-east-1",
-                                    .inline_max = GATEWAY_INLINE_DEFAULT,
+                                    .inline_max = 16 * 1024,
                                     .timeouts = t->c.timeouts};
     memcpy(config.key, key, sizeof key);
     return gateway_new(&config);
