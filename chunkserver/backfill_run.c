@@ -1,5 +1,6 @@
 #include <string.h>
 #include "chunkserver/backfill_internal.h"
+#include "common/client/shard_client.h"
 
 /* One task: a slot filled or looked through, or the repair rows of a placement group drained. */
 
@@ -59,6 +60,20 @@ static enum err still_there(struct backfill *b, uint32_t pool, const struct chun
     return e == ERR_NOT_FOUND ? OK : e;
 }
 
+/* A chunk that was collected while its shard was made: the collector has passed this disk already, and
+ * nobody else would ever delete what has just come. */
+static enum err drop_if_gone(struct backfill *b, uint32_t pool, const struct chunk_id *id,
+                             disk_id target, bool *made)
+{
+    bool there;
+    enum err e = still_there(b, pool, id, &there);
+    if (e != OK || there)
+        return e;
+    *made = false;
+    const struct request_context request = backfill_request(b);
+    return shard_remove(b->io->shards, &request, target, pool, id, 1);
+}
+
 /* Makes one shard anew on its disk. OK also when the chunk has been deleted meanwhile; *made says
  * whether the shard is there now. */
 static enum err rebuild(struct backfill *b, const struct task *t, const struct chunk_facts *c,
@@ -80,6 +95,8 @@ static enum err rebuild(struct backfill *b, const struct task *t, const struct c
                       (uint8_t)index, target, &moved);
     backfill_moved(b, t->owner, moved);
     *made = e == OK;
+    if (e == OK)
+        e = drop_if_gone(b, t->pool, &c->id, target, made);
     if (e == ERR_NOT_FOUND || e == ERR_SHARDS_LOST) {
         enum err asked = still_there(b, t->pool, &c->id, &there);
         return asked == OK && !there ? OK : e;

@@ -293,6 +293,66 @@ static void metadata_away(void)
     world_stop(&w);
 }
 
+static void delete_objects(struct world_test *t, uint32_t count)
+{
+    char keys[OBJECTS][24];
+    ProtobufCBinaryData names[OBJECTS];
+    DeleteObjects body = DELETE_OBJECTS__INIT;
+    for (uint32_t i = 0; i < count; i++)
+        names[i] = world_key(i, keys[i]);
+    body.bucket = t->bucket;
+    body.keys = names;
+    body.n_keys = count;
+    Command command = COMMAND__INIT;
+    command.body_case = COMMAND__BODY_DELETE_OBJECTS;
+    command.delete_objects = &body;
+    CHECK_OK(world_command(t, &command, NULL));
+}
+
+/* Shards on all disks, as these report them. */
+static uint64_t reported_shards(struct world_test *t)
+{
+    struct arena arena;
+    ProtobufCMessage *reply = NULL;
+    uint64_t n = 0;
+    arena_init(&arena);
+    const struct request_context request = world_ask();
+    CHECK_OK(metadata_call_leader(t->c.metadata, &request, MSG_REPORTS, NULL, &arena, &reply));
+    const Reports *reports = (const Reports *)reply;
+    for (size_t i = 0; reports && i < reports->n_heartbeats; i++)
+        for (size_t d = 0; d < reports->heartbeats[i]->n_disks; d++)
+            n += reports->heartbeats[i]->disks[d]->shards;
+    arena_release(&arena);
+    return n;
+}
+
+/* A disk is to be filled and hangs; until it moves again, what it was to get has been collected. */
+static void collected_meanwhile(void)
+{
+    struct world w = {.chunk_count = 4, .k = 2, .m = 1};
+    struct world_test t = {0};
+    world_start(&w);
+    world_open(&t, &w);
+    disk_id spare = world_disk_of(&t, 4);
+    CHECK_OK(world_set_disk(&t, spare, DISK_DRAINING));
+    sys_sleep_until(sys_now() + 2 * SYS_SECOND);
+    CHECK(world_wait_healed(&t, 20 * SYS_SECOND));
+    put_objects(&t, 0, OBJECTS);
+    delete_objects(&t, OBJECTS);
+    sys_sleep_until(sys_now() + t.c.timeouts.gc_delay - 5 * SYS_SECOND);
+    sim_disk_hang(WORLD_CHUNK_HOST + 4, "/disk", true);
+    CHECK_OK(world_set_disk(&t, spare, DISK_IN));
+    CHECK_OK(world_set_disk(&t, world_disk_of(&t, 1), DISK_DRAINING));
+    sys_sleep_until(sys_now() + 40 * SYS_SECOND); /* log time may stand still for 30 s */
+    CHECK_EQ(world_health(&t).chunks, 0);
+    sim_disk_hang(WORLD_CHUNK_HOST + 4, "/disk", false);
+    CHECK(world_wait_healed(&t, 120 * SYS_SECOND));
+    sys_sleep_until(sys_now() + 5 * SYS_SECOND);
+    CHECK_EQ(reported_shards(&t), 0);
+    world_client_close(&t.c);
+    world_stop(&w);
+}
+
 static const struct test tests[] = {
     {"what was written is read back, and every shard verifies", writes_and_reads},
     {"chunkservers are gone for a while", degraded},
@@ -302,6 +362,7 @@ static const struct test tests[] = {
     {"crashes while writing", crashes},
     {"a disk fails", fails},
     {"a disk hangs", hangs},
+    {"chunks are collected while they are moved", collected_meanwhile},
     {"metadata is away for a while", metadata_away},
     {0},
 };
