@@ -143,8 +143,7 @@ static enum s3_error trailer(struct aws_chunked *c)
         c->trailers.n == AWS_CHUNKED_TRAILERS_MAX)
         return S3_INVALID_REQUEST;
     *colon = 0;
-    for (char *p = line; *p; p++)
-        *p = char_lower(*p);
+    text_lower(line);
     char *value = colon + 1 + strspn(colon + 1, " \t");
     size_t n = strlen(value);
     while (n && (value[n - 1] == ' ' || value[n - 1] == '\t'))

@@ -18,9 +18,7 @@ static Pair **pairs(struct op *op, const struct http_headers *h, const char *wit
         Pair *p = arena_alloc(op->arena, sizeof *p);
         pair__init(p);
         char *name = arena_string(op->arena, h->v[i].name);
-        for (char *c = name; *c; c++)
-            if (*c >= 'A' && *c <= 'Z')
-                *c = (char)(*c - 'A' + 'a');
+        text_lower(name);
         p->name = op_text(name);
         p->value = op_text(h->v[i].value);
         out[(*n)++] = p;
@@ -80,13 +78,6 @@ enum s3_error op_store_body(struct op *op, struct body *source, uint32_t pool, i
     body->runs = written->runs;
     body->n_runs = written->run_count;
     return s;
-}
-
-static const char *md5_etag(struct op *op, const uint8_t md5[MD5_BYTES])
-{
-    char *etag = arena_alloc(op->arena, 2 * MD5_BYTES + 1);
-    hex_encode(md5, MD5_BYTES, etag);
-    return etag;
 }
 
 /* Commits; a definite refusal deletes what was written, an unknown outcome must not (hazard 4). */
@@ -175,7 +166,7 @@ enum s3_error op_put_object(struct op *op)
         goto out;
     body_digests(source, &digests);
     head.size = body_size(source);
-    head.etag = op_text(md5_etag(op, digests.md5));
+    head.etag = op_text(arena_hex(op->arena, digests.md5, MD5_BYTES));
     if (written.run_count > 0)
         head.write_id = written.runs[0]->write_id;
     op_head_checksum(op, &head, &digests);

@@ -202,8 +202,7 @@ static void metadata_add(struct s3_request *r, const char *name, const char *val
 {
     struct arena *a = r->http->arena;
     char *lower = arena_string(a, name);
-    for (char *p = lower; *p; p++)
-        *p = char_lower(*p);
+    text_lower(lower);
     for (size_t i = 0; i < r->metadata.n; i++)
         if (strcmp(r->metadata.v[i].name, lower) == 0) {
             r->metadata.v[i].value = arena_format(a, "%s,%s", r->metadata.v[i].value, value);

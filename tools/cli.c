@@ -218,6 +218,12 @@ int cli_options(struct cli *cli, const struct cli_option *options, int *argc, ch
     return CLI_OK;
 }
 
+int cli_options_only(struct cli *cli, const struct cli_option *options, int argc, char **argv)
+{
+    int status = cli_options(cli, options, &argc, argv);
+    return !status && argc ? cli_usage(cli, "unexpected word \"%.40s\"", argv[0]) : status;
+}
+
 int cli_config(struct cli *cli, struct config *c)
 {
     char problem[CONFIG_PROBLEM];

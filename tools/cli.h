@@ -52,6 +52,8 @@ struct cli_option {
 /* Takes the options, --json and --config out of argv, wherever they stand; what is left are the
  * verb's words. Returns CLI_OK, or CLI_USAGE having said why. "--" ends the options. */
 int cli_options(struct cli *cli, const struct cli_option *options, int *argc, char **argv);
+/* The same for a verb that takes no words. */
+int cli_options_only(struct cli *cli, const struct cli_option *options, int argc, char **argv);
 /* Reads the file of --config or CAIRN_CONFIG, which must be given, into c (to be released).
  * Returns an exit status; whatever is not CLI_OK has been said. */
 int cli_config(struct cli *cli, struct config *c);

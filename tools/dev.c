@@ -125,9 +125,7 @@ static int run_up(struct cli *cli, int argc, char **argv)
                                          {0}};
     struct dev_cluster c;
     char problem[CONFIG_PROBLEM];
-    int status = cli_options(cli, options, &argc, argv);
-    if (!status && argc)
-        status = cli_usage(cli, "unexpected word \"%.40s\"", argv[0]);
+    int status = cli_options_only(cli, options, argc, argv);
     if (!status && !dir)
         status = cli_usage(cli, "--dir is missing: where?");
     if (!status)
@@ -165,9 +163,7 @@ static int run_down(struct cli *cli, int argc, char **argv)
     const char *dir = NULL;
     const struct cli_option options[] = {{"dir", CLI_TEXT, &dir}, {0}};
     struct dev_cluster c;
-    int status = cli_options(cli, options, &argc, argv);
-    if (!status && argc)
-        status = cli_usage(cli, "unexpected word \"%.40s\"", argv[0]);
+    int status = cli_options_only(cli, options, argc, argv);
     if (!status)
         status = load(cli, dir, &c);
     if (status)
@@ -243,9 +239,7 @@ static int run_list(struct cli *cli, int argc, char **argv)
     const char *dir = NULL;
     const struct cli_option options[] = {{"dir", CLI_TEXT, &dir}, {0}};
     struct dev_cluster c;
-    int status = cli_options(cli, options, &argc, argv);
-    if (!status && argc)
-        status = cli_usage(cli, "unexpected word \"%.40s\"", argv[0]);
+    int status = cli_options_only(cli, options, argc, argv);
     if (!status)
         status = load(cli, dir, &c);
     if (status)

@@ -314,9 +314,7 @@ static int run_bench(struct cli *cli, int argc, char **argv)
                                          {"signed", CLI_FLAG, &w->sign},
                                          {"keep", CLI_FLAG, &w->keep},
                                          {0}};
-    int status = cli_options(cli, options, &argc, argv);
-    if (!status && argc)
-        status = cli_usage(cli, "unexpected word \"%.40s\"", argv[0]);
+    int status = cli_options_only(cli, options, argc, argv);
     if (!status)
         status = check_words(cli, r);
     if (!status)

@@ -6,11 +6,9 @@
 
 int verb_version(struct cli *cli, int argc, char **argv)
 {
-    int status = cli_options(cli, NULL, &argc, argv);
+    int status = cli_options_only(cli, NULL, argc, argv);
     if (status)
         return status;
-    if (argc)
-        return cli_usage(cli, "unexpected word \"%.40s\"", argv[0]);
     if (cli->json)
         cli_print_json(json_pack("{s:s}", "version", CAIRN_VERSION));
     else
@@ -31,11 +29,9 @@ int verb_config(struct cli *cli, int argc, char **argv)
     static const char *const columns[] = {"key", "type", "range", "default", "what", NULL};
     bool markdown = false;
     const struct cli_option options[] = {{"markdown", CLI_FLAG, &markdown}, {0}};
-    int status = cli_options(cli, options, &argc, argv);
+    int status = cli_options_only(cli, options, argc, argv);
     if (status)
         return status;
-    if (argc)
-        return cli_usage(cli, "unexpected word \"%.40s\"", argv[0]);
     if (markdown) {
         print_markdown();
         return CLI_OK;

@@ -42,9 +42,7 @@ static int run_list(struct cli *cli, int argc, char **argv)
                                          "capacity", "used",    "slots",   "leaving",
                                          "shards",   "corrupt", "address", NULL};
     struct cluster_view v;
-    int status = cli_options(cli, NULL, &argc, argv);
-    if (!status && argc)
-        status = cli_usage(cli, "unexpected word \"%.40s\"", argv[0]);
+    int status = cli_options_only(cli, NULL, argc, argv);
     if (status)
         return status;
     status = view_open(cli, &v);

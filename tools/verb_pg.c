@@ -36,9 +36,7 @@ static int run_pools(struct cli *cli, int argc, char **argv)
     static const char *const columns[] = {"id",   "name",   "data", "parity",
                                           "cell", "domain", "pgs",  NULL};
     struct cluster_view v;
-    int status = cli_options(cli, NULL, &argc, argv);
-    if (!status && argc)
-        status = cli_usage(cli, "unexpected word \"%.40s\"", argv[0]);
+    int status = cli_options_only(cli, NULL, argc, argv);
     if (!status)
         status = open_map(cli, &v);
     if (status)
@@ -107,9 +105,7 @@ static int run_list(struct cli *cli, int argc, char **argv)
         {"pool", CLI_TEXT, &name}, {"unwell", CLI_FLAG, &unwell}, {0}};
     struct cluster_view v;
     const struct cluster_pool *pool = NULL;
-    int status = cli_options(cli, options, &argc, argv);
-    if (!status && argc)
-        status = cli_usage(cli, "unexpected word \"%.40s\"", argv[0]);
+    int status = cli_options_only(cli, options, argc, argv);
     if (!status)
         status = open_map(cli, &v);
     if (status)

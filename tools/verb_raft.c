@@ -13,9 +13,7 @@ static int run_status(struct cli *cli, int argc, char **argv)
     static const char *const columns[] = {"id",   "address", "votes",   "role",    "match",
                                           "term", "commit",  "applied", "answers", NULL};
     struct cluster_view v;
-    int status = cli_options(cli, NULL, &argc, argv);
-    if (!status && argc)
-        status = cli_usage(cli, "unexpected word \"%.40s\"", argv[0]);
+    int status = cli_options_only(cli, NULL, argc, argv);
     if (status)
         return status;
     status = view_open(cli, &v);

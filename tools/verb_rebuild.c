@@ -153,9 +153,7 @@ static int run_status(struct cli *cli, int argc, char **argv)
     struct cluster_view v;
     struct rebuild_look l, again;
     struct rebuild_progress p = {0};
-    int status = cli_options(cli, options, &argc, argv);
-    if (!status && argc)
-        status = cli_usage(cli, "unexpected word \"%.40s\"", argv[0]);
+    int status = cli_options_only(cli, options, argc, argv);
     if (!status && timeout && !watching)
         status = cli_usage(cli, "--timeout goes with --watch");
     if (status)

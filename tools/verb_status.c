@@ -261,9 +261,7 @@ int verb_status(struct cli *cli, int argc, char **argv)
 {
     struct cluster_view v;
     struct health health;
-    int status = cli_options(cli, NULL, &argc, argv);
-    if (!status && argc)
-        status = cli_usage(cli, "unexpected word \"%.40s\"", argv[0]);
+    int status = cli_options_only(cli, NULL, argc, argv);
     if (status)
         return status;
     status = view_open(cli, &v);

@@ -69,9 +69,7 @@ static int run_list(struct cli *cli, int argc, char **argv)
     ListUsers list = LIST_USERS__INIT;
     Query query = QUERY__INIT;
     Answer *answer = NULL;
-    int status = cli_options(cli, NULL, &argc, argv);
-    if (!status && argc)
-        status = cli_usage(cli, "unexpected word \"%.40s\"", argv[0]);
+    int status = cli_options_only(cli, NULL, argc, argv);
     if (status)
         return status;
     query.body_case = QUERY__BODY_LIST_USERS;

@@ -222,7 +222,5 @@ const char *view_bytes(struct cluster_view *v, uint64_t n)
 
 const char *view_hex(struct cluster_view *v, const void *data, size_t n)
 {
-    char *out = arena_alloc(&v->arena, 2 * n + 1);
-    hex_encode(data, n, out);
-    return out;
+    return arena_hex(&v->arena, data, n);
 }

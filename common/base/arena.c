@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "common/base/alloc.h"
+#include "common/base/text.h"
 
 enum { ARENA_ALIGN = 16, ARENA_BLOCK_MIN = 4096, ARENA_BLOCK_MAX = 65536 };
 
@@ -142,5 +143,12 @@ char *arena_format(struct arena *a, const char *format, ...)
     va_start(args, format);
     char *out = arena_vformat(a, format, args);
     va_end(args);
+    return out;
+}
+
+char *arena_hex(struct arena *a, const void *data, size_t n)
+{
+    char *out = arena_take(a, 2 * n + 1);
+    hex_encode(data, n, out);
     return out;
 }

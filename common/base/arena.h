@@ -19,5 +19,7 @@ void *arena_copy(struct arena *a, const void *data, size_t n) __attribute__((ret
 char *arena_string(struct arena *a, const char *text) __attribute__((returns_nonnull));
 char *arena_format(struct arena *a, const char *format, ...)
     __attribute__((returns_nonnull, format(printf, 2, 3)));
+/* The bytes as lower-case hex. */
+char *arena_hex(struct arena *a, const void *data, size_t n) __attribute__((returns_nonnull));
 char *arena_vformat(struct arena *a, const char *format, va_list args)
     __attribute__((returns_nonnull));

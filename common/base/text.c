@@ -8,6 +8,12 @@ static const char hex_digits[] = "0123456789abcdef";
 static const char base64_digits[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+void text_lower(char *text)
+{
+    for (; *text; text++)
+        *text = char_lower(*text);
+}
+
 bool text_equal_fold(const char *a, const char *b)
 {
     while (*a && char_lower(*a) == char_lower(*b)) {

@@ -36,3 +36,4 @@ static inline char char_lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
+void text_lower(char *text); /* in place, by char_lower */
