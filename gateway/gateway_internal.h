@@ -56,6 +56,8 @@ op_function op_list_buckets, op_create_bucket, op_delete_bucket, op_head_bucket,
 /* The deadline of the next metadata call. */
 const struct request_context *op_metadata(struct op *op);
 enum err op_query(struct op *op, Query *query, Answer **answer);
+/* A query whose answer names a bucket: checked. */
+enum s3_error op_query_owned(struct op *op, Query *query, Answer **answer);
 enum err op_execute(struct op *op, Command *command, Result **result);
 /* S3_OK when the user may use this bucket: its owner, or root. */
 enum s3_error op_check_owner(struct op *op, const BucketInfo *bucket);
@@ -88,6 +90,8 @@ void op_refused(struct op *op, enum err e, const Result *result,
 /* An initialised answer's header list. */
 void op_headers(struct op *op, struct http_headers *h);
 enum s3_error op_respond_empty(struct op *op, int status, struct http_headers *h);
+/* A command that has no more to say than that it held: 204. */
+enum s3_error op_execute_empty(struct op *op, Command *command);
 enum s3_error op_respond_xml(struct op *op, struct xml_writer *w);
 ProtobufCBinaryData op_bytes(const void *data, size_t n);
 ProtobufCBinaryData op_text(const char *text);
@@ -103,8 +107,9 @@ enum s3_error op_store_body(struct op *op, struct body *source, uint32_t pool, i
 
 /* ---- op_copy.c ---- */
 
-/* Reads [offset, offset + length) of a source object to new chunks (or inline), and its MD5. */
-enum s3_error op_store_copy(struct op *op, const ObjectBody *from, uint64_t offset, uint64_t length,
+/* Reads [offset, offset + length) of a source object to new chunks (or inline), and its MD5. What it
+ * reads is kept from being collected meanwhile; S3_SLOW_DOWN when too many reads are running. */
+enum s3_error op_store_copy(struct op *op, const Answer *source, uint64_t offset, uint64_t length,
                             uint32_t pool, int64_t began, uint32_t inline_max, ObjectBody *body,
                             struct object_written *written, uint8_t md5[MD5_BYTES]);
 /* The source that x-amz-copy-source names, its conditions checked. */

@@ -74,6 +74,20 @@ enum s3_error op_check_owner(struct op *op, const BucketInfo *bucket)
     return allowed ? S3_OK : S3_ACCESS_DENIED;
 }
 
+enum s3_error op_query_owned(struct op *op, Query *query, Answer **answer)
+{
+    enum err e = op_query(op, query, answer);
+    /* Whether a key exists is nothing that a stranger may learn: the owner is checked first. */
+    if (*answer && (*answer)->bucket) {
+        enum s3_error denied = op_check_owner(op, (*answer)->bucket);
+        if (denied != S3_OK)
+            return denied;
+    }
+    if (e != OK)
+        return op_failed(op, e);
+    return (*answer)->bucket ? S3_OK : S3_INTERNAL_ERROR;
+}
+
 enum s3_error op_find_bucket(struct op *op, BucketInfo **bucket, int64_t *time)
 {
     GetBucket get = GET_BUCKET__INIT;
@@ -124,17 +138,10 @@ enum s3_error op_find_object(struct op *op, const char *bucket, const void *key,
     Query query = QUERY__INIT;
     query.body_case = QUERY__BODY_GET_OBJECT;
     query.get_object = &get;
-    enum err e = op_query(op, &query, answer);
-    /* Whether a key exists is nothing that a stranger may learn: the owner is checked first. */
-    if (*answer && (*answer)->bucket) {
-        enum s3_error denied = op_check_owner(op, (*answer)->bucket);
-        if (denied != S3_OK)
-            return denied;
-    }
-    if (e != OK)
-        return op_failed(op, e);
-    bool whole = (*answer)->bucket && (*answer)->head && (!want_body || (*answer)->body);
-    return whole ? S3_OK : S3_INTERNAL_ERROR;
+    enum s3_error s = op_query_owned(op, &query, answer);
+    if (s != S3_OK)
+        return s;
+    return (*answer)->head && (!want_body || (*answer)->body) ? S3_OK : S3_INTERNAL_ERROR;
 }
 
 enum s3_error op_pool(struct op *op, const BucketInfo *bucket, uint32_t *pool)
@@ -239,6 +246,17 @@ void op_headers(struct op *op, struct http_headers *h)
 enum s3_error op_respond_empty(struct op *op, int status, struct http_headers *h)
 {
     return http_respond(op->exchange, status, h, 0) == OK ? S3_OK : S3_CLIENT_GONE;
+}
+
+enum s3_error op_execute_empty(struct op *op, Command *command)
+{
+    Result *result = NULL;
+    enum err e = op_execute(op, command, &result);
+    if (e != OK)
+        return op_failed(op, e == ERR_MISMATCH ? ERR_NO_BUCKET : e);
+    struct http_headers h;
+    op_headers(op, &h);
+    return op_respond_empty(op, 204, &h);
 }
 
 enum s3_error op_respond_xml(struct op *op, struct xml_writer *w)

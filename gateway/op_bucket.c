@@ -124,13 +124,7 @@ enum s3_error op_delete_bucket(struct op *op)
     Command command = COMMAND__INIT;
     command.body_case = COMMAND__BODY_DELETE_BUCKET;
     command.delete_bucket = &body;
-    Result *result = NULL;
-    enum err e = op_execute(op, &command, &result);
-    if (e != OK)
-        return op_failed(op, e == ERR_MISMATCH ? ERR_NO_BUCKET : e);
-    struct http_headers h;
-    op_headers(op, &h);
-    return op_respond_empty(op, 204, &h);
+    return op_execute_empty(op, &command);
 }
 
 enum s3_error op_head_bucket(struct op *op)

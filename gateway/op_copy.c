@@ -37,9 +37,9 @@ static enum s3_error read_source(void *arg, void *out, size_t max, size_t *n)
     return S3_OK;
 }
 
-enum s3_error op_store_copy(struct op *op, const ObjectBody *from, uint64_t offset, uint64_t length,
-                            uint32_t pool, int64_t began, uint32_t inline_max, ObjectBody *body,
-                            struct object_written *written, uint8_t md5[MD5_BYTES])
+static enum s3_error store(struct op *op, const ObjectBody *from, uint64_t offset, uint64_t length,
+                           uint32_t pool, int64_t began, uint32_t inline_max, ObjectBody *body,
+                           struct object_written *written, uint8_t md5[MD5_BYTES])
 {
     struct copy_source c = {0};
     object_body__init(body);
@@ -70,6 +70,19 @@ enum s3_error op_store_copy(struct op *op, const ObjectBody *from, uint64_t offs
     digest_final(c.md5, md5);
     digest_free(c.md5);
     object_reader_free(c.reader);
+    return s;
+}
+
+enum s3_error op_store_copy(struct op *op, const Answer *source, uint64_t offset, uint64_t length,
+                            uint32_t pool, int64_t began, uint32_t inline_max, ObjectBody *body,
+                            struct object_written *written, uint8_t md5[MD5_BYTES])
+{
+    int place = gateway_read_begin(op->gateway, source->time);
+    if (place < 0)
+        return S3_SLOW_DOWN;
+    enum s3_error s =
+        store(op, source->body, offset, length, pool, began, inline_max, body, written, md5);
+    gateway_read_end(op->gateway, place);
     return s;
 }
 
@@ -134,18 +147,11 @@ static enum s3_error fill_copy(struct op *op, const Answer *source, PutObject *p
                                struct object_written *written)
 {
     uint8_t md5[MD5_BYTES];
-    int place = gateway_read_begin(op->gateway, source->time);
-    if (place < 0)
-        return S3_SLOW_DOWN;
-    enum s3_error s =
-        op_store_copy(op, source->body, 0, source->head->size, put->head->pool, put->began,
-                      op->gateway->config.inline_max, put->body, written, md5);
-    gateway_read_end(op->gateway, place);
+    enum s3_error s = op_store_copy(op, source, 0, source->head->size, put->head->pool, put->began,
+                                    op->gateway->config.inline_max, put->body, written, md5);
     if (s != S3_OK)
         return s;
-    char *etag = arena_alloc(op->arena, 2 * MD5_BYTES + 1);
-    hex_encode(md5, MD5_BYTES, etag);
-    put->head->etag = op_text(etag);
+    put->head->etag = op_text(arena_hex(op->arena, md5, MD5_BYTES));
     if (written->run_count > 0)
         put->head->write_id = written->runs[0]->write_id;
     put->durable = written->durable;

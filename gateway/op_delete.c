@@ -26,13 +26,7 @@ enum s3_error op_delete_object(struct op *op)
     Command command = COMMAND__INIT;
     command.body_case = COMMAND__BODY_DELETE_OBJECTS;
     command.delete_objects = &body;
-    Result *result = NULL;
-    enum err e = op_execute(op, &command, &result);
-    if (e != OK)
-        return op_failed(op, e == ERR_MISMATCH ? ERR_NO_BUCKET : e);
-    struct http_headers h;
-    op_headers(op, &h);
-    return op_respond_empty(op, 204, &h);
+    return op_execute_empty(op, &command);
 }
 
 static void write_error(struct xml_writer *w, const struct s3_delete_entry *entry,

@@ -41,10 +41,7 @@ static enum s3_error scan(struct op *op, struct listing *l)
     Query query = QUERY__INIT;
     query.body_case = QUERY__BODY_LIST_OBJECTS;
     query.list_objects = &list;
-    enum err e = op_query(op, &query, &l->answer);
-    if (e != OK)
-        return op_failed(op, e);
-    return l->answer->bucket ? op_check_owner(op, l->answer->bucket) : S3_INTERNAL_ERROR;
+    return op_query_owned(op, &query, &l->answer);
 }
 
 static void write_entries(struct op *op, struct xml_writer *w, const struct listing *l, bool owner)
@@ -143,11 +140,9 @@ enum s3_error op_list_objects_v2(struct op *op)
         xml_text(&w, "ContinuationToken", token);
     if (start)
         xml_key(&w, "StartAfter", start, strlen(start), l.url);
-    if (l.answer->truncated) {
-        char *next = arena_alloc(op->arena, 2 * l.answer->next.len + 1);
-        hex_encode(l.answer->next.data, l.answer->next.len, next);
-        xml_text(&w, "NextContinuationToken", next);
-    }
+    if (l.answer->truncated)
+        xml_text(&w, "NextContinuationToken",
+                 arena_hex(op->arena, l.answer->next.data, l.answer->next.len));
     write_entries(op, &w, &l, owner && text_equal_fold(owner, "true"));
     xml_close(&w);
     return op_respond_xml(op, &w);

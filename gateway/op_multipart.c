@@ -30,13 +30,6 @@ static enum s3_error part_number(struct op *op, uint32_t *out)
     return S3_OK;
 }
 
-static const char *hex_of(struct op *op, const void *data, size_t n)
-{
-    char *text = arena_alloc(op->arena, 2 * n + 1);
-    hex_encode(data, n, text);
-    return text;
-}
-
 enum s3_error op_create_upload(struct op *op)
 {
     BucketInfo *bucket;
@@ -67,7 +60,7 @@ enum s3_error op_create_upload(struct op *op)
     xml_open(&w, "InitiateMultipartUploadResult", S3_XMLNS);
     xml_text(&w, "Bucket", op->request.bucket);
     xml_text_n(&w, "Key", op->request.key, op->request.key_n);
-    xml_text(&w, "UploadId", hex_of(op, id, UPLOAD_ID_BYTES));
+    xml_text(&w, "UploadId", arena_hex(op->arena, id, UPLOAD_ID_BYTES));
     xml_close(&w);
     return op_respond_xml(op, &w);
 }
@@ -85,16 +78,10 @@ static enum s3_error find_upload(struct op *op, ProtobufCBinaryData id, uint32_t
     Query query = QUERY__INIT;
     query.body_case = QUERY__BODY_LIST_PARTS;
     query.list_parts = &list;
-    enum err e = op_query(op, &query, answer);
-    if (*answer && (*answer)->bucket) {
-        enum s3_error denied = op_check_owner(op, (*answer)->bucket);
-        if (denied != S3_OK)
-            return denied;
-    }
-    if (e != OK)
-        return op_failed(op, e);
-    return (*answer)->bucket && (*answer)->upload && (*answer)->upload->head ? S3_OK
-                                                                             : S3_INTERNAL_ERROR;
+    enum s3_error s = op_query_owned(op, &query, answer);
+    if (s != S3_OK)
+        return s;
+    return (*answer)->upload && (*answer)->upload->head ? S3_OK : S3_INTERNAL_ERROR;
 }
 
 static enum s3_error commit_part(struct op *op, const Answer *upload, ProtobufCBinaryData id,
@@ -149,7 +136,7 @@ enum s3_error op_upload_part(struct op *op)
     if (s == S3_OK) {
         struct http_headers h;
         op_headers(op, &h);
-        s3_headers_etag(&h, hex_of(op, digests.md5, MD5_BYTES));
+        s3_headers_etag(&h, arena_hex(op->arena, digests.md5, MD5_BYTES));
         if (digests.checksum_given)
             http_headers_add(
                 &h, arena_format(op->arena, "x-amz-checksum-%s", checksum_name(digests.checksum)),
@@ -186,12 +173,8 @@ enum s3_error op_upload_part_copy(struct op *op)
         s = S3_ENTITY_TOO_LARGE;
     if (s != S3_OK)
         return s;
-    int place = gateway_read_begin(op->gateway, source->time);
-    if (place < 0)
-        return S3_SLOW_DOWN;
-    s = op_store_copy(op, source->body, first, length, upload->upload->head->pool, upload->time, 0,
-                      &body, &written, md5);
-    gateway_read_end(op->gateway, place);
+    s = op_store_copy(op, source, first, length, upload->upload->head->pool, upload->time, 0, &body,
+                      &written, md5);
     if (s != S3_OK)
         return s;
     part.size = length;
@@ -203,7 +186,7 @@ enum s3_error op_upload_part_copy(struct op *op)
     xml_writer_init(&w, op->arena);
     xml_open(&w, "CopyPartResult", S3_XMLNS);
     xml_time(&w, "LastModified", upload->time);
-    xml_etag(&w, "ETag", hex_of(op, md5, MD5_BYTES));
+    xml_etag(&w, "ETag", arena_hex(op->arena, md5, MD5_BYTES));
     xml_close(&w);
     return op_respond_xml(op, &w);
 }
@@ -276,13 +259,7 @@ enum s3_error op_abort_upload(struct op *op)
     Command command = COMMAND__INIT;
     command.body_case = COMMAND__BODY_ABORT_UPLOAD;
     command.abort_upload = &body;
-    Result *result = NULL;
-    enum err e = op_execute(op, &command, &result);
-    if (e != OK)
-        return op_failed(op, e);
-    struct http_headers h;
-    op_headers(op, &h);
-    return op_respond_empty(op, 204, &h);
+    return op_execute_empty(op, &command);
 }
 
 static void write_owner(struct xml_writer *w, const char *element, const char *owner)
@@ -315,7 +292,7 @@ enum s3_error op_list_parts(struct op *op)
     xml_open(&w, "ListPartsResult", S3_XMLNS);
     xml_text(&w, "Bucket", op->request.bucket);
     xml_text_n(&w, "Key", op->request.key, op->request.key_n);
-    xml_text(&w, "UploadId", hex_of(op, id.data, id.len));
+    xml_text(&w, "UploadId", arena_hex(op->arena, id.data, id.len));
     write_owner(&w, "Initiator", a->upload->owner);
     write_owner(&w, "Owner", a->bucket->owner);
     xml_text(&w, "StorageClass", "STANDARD");
@@ -328,7 +305,7 @@ enum s3_error op_list_parts(struct op *op)
         xml_open(&w, "Part", NULL);
         xml_number(&w, "PartNumber", a->parts[i]->number);
         xml_time(&w, "LastModified", a->parts[i]->modified);
-        xml_etag(&w, "ETag", hex_of(op, a->parts[i]->md5.data, a->parts[i]->md5.len));
+        xml_etag(&w, "ETag", arena_hex(op->arena, a->parts[i]->md5.data, a->parts[i]->md5.len));
         xml_number(&w, "Size", a->parts[i]->size);
         xml_close(&w);
     }
@@ -342,7 +319,7 @@ static void write_uploads(struct op *op, struct xml_writer *w, const Answer *a, 
         const UploadEntry *u = a->uploads[i];
         xml_open(w, "Upload", NULL);
         xml_key(w, "Key", u->key.data, u->key.len, url);
-        xml_text(w, "UploadId", hex_of(op, u->upload.data, u->upload.len));
+        xml_text(w, "UploadId", arena_hex(op->arena, u->upload.data, u->upload.len));
         write_owner(w, "Initiator", u->owner);
         write_owner(w, "Owner", a->bucket->owner);
         xml_text(w, "StorageClass", "STANDARD");
@@ -385,10 +362,7 @@ enum s3_error op_list_uploads(struct op *op)
     query.body_case = QUERY__BODY_LIST_UPLOADS;
     query.list_uploads = &list;
     Answer *a = NULL;
-    enum err e = op_query(op, &query, &a);
-    if (e != OK)
-        return op_failed(op, e);
-    s = a->bucket ? op_check_owner(op, a->bucket) : S3_INTERNAL_ERROR;
+    s = op_query_owned(op, &query, &a);
     if (s != S3_OK)
         return s;
     struct xml_writer w;
@@ -406,7 +380,8 @@ enum s3_error op_list_uploads(struct op *op)
     xml_bool(&w, "IsTruncated", a->truncated);
     if (a->truncated) {
         xml_key(&w, "NextKeyMarker", a->next.data, a->next.len, url);
-        xml_text(&w, "NextUploadIdMarker", hex_of(op, a->next_upload.data, a->next_upload.len));
+        xml_text(&w, "NextUploadIdMarker",
+                 arena_hex(op->arena, a->next_upload.data, a->next_upload.len));
     }
     write_uploads(op, &w, a, url);
     xml_close(&w);

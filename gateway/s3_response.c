@@ -70,11 +70,6 @@ void s3_respond_error(struct http_exchange *e, const struct s3_ids *ids,
         return; /* the client has gone: nobody is left to tell */
 }
 
-void s3_respond_plain_error(struct http_exchange *e, const struct s3_ids *ids, enum s3_error error)
-{
-    s3_respond_error(e, ids, &(struct s3_error_detail){.error = error});
-}
-
 enum err s3_respond_xml(struct http_exchange *e, int status, struct http_headers *h,
                         const struct xml_writer *w)
 {

@@ -27,8 +27,6 @@ struct s3_error_detail {
  * Retry-After. Ignores that the client has gone. */
 void s3_respond_error(struct http_exchange *e, const struct s3_ids *ids,
                       const struct s3_error_detail *d);
-/* Short for the plain case. */
-void s3_respond_plain_error(struct http_exchange *e, const struct s3_ids *ids, enum s3_error error);
 /* The error's XML alone, e.g. after http_keepalive_space. */
 void s3_error_xml(struct xml_writer *w, const struct s3_ids *ids, const struct s3_error_detail *d,
                   const char *resource);

@@ -147,7 +147,7 @@ static void refuse(struct http_exchange *e, void *arg)
     s3_ids_new(&ids);
     CHECK_EQ(strlen(ids.request_id), 16);
     CHECK_EQ(strlen(ids.host_id), 44);
-    s3_respond_plain_error(e, &ids, *(enum s3_error *)arg);
+    s3_respond_error(e, &ids, &(struct s3_error_detail){.error = *(enum s3_error *)arg});
 }
 
 static void errors(void)
