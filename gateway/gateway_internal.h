@@ -97,6 +97,9 @@ ProtobufCBinaryData op_bytes(const void *data, size_t n);
 ProtobufCBinaryData op_text(const char *text);
 const char *op_string(struct op *op, ProtobufCBinaryData b); /* a copy with a NUL */
 
+/* What one request may bring or copy: larger objects come in parts, and are copied in parts. */
+#define OBJECT_PUT_MAX (UINT64_C(5) << 30)
+
 /* ---- op_put.c: an object's head from a request's headers ---- */
 
 void op_head_from_request(struct op *op, ObjectHead *head);
@@ -108,7 +111,8 @@ enum s3_error op_store_body(struct op *op, struct body *source, uint32_t pool, i
 /* ---- op_copy.c ---- */
 
 /* Reads [offset, offset + length) of a source object to new chunks (or inline), and its MD5. What it
- * reads is kept from being collected meanwhile; S3_SLOW_DOWN when too many reads are running. */
+ * reads is kept from being collected meanwhile; S3_SLOW_DOWN when too many reads are running,
+ * S3_INVALID_REQUEST above OBJECT_PUT_MAX. */
 enum s3_error op_store_copy(struct op *op, const Answer *source, uint64_t offset, uint64_t length,
                             uint32_t pool, int64_t began, uint32_t inline_max, ObjectBody *body,
                             struct object_written *written, uint8_t md5[MD5_BYTES]);

@@ -77,6 +77,11 @@ enum s3_error op_store_copy(struct op *op, const Answer *source, uint64_t offset
                             uint32_t pool, int64_t began, uint32_t inline_max, ObjectBody *body,
                             struct object_written *written, uint8_t md5[MD5_BYTES])
 {
+    if (length > OBJECT_PUT_MAX) {
+        op->error.message = "The specified copy source is larger than the maximum allowable size "
+                            "for a copy source: 5368709120";
+        return S3_INVALID_REQUEST;
+    }
     int place = gateway_read_begin(op->gateway, source->time);
     if (place < 0)
         return S3_SLOW_DOWN;

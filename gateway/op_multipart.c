@@ -4,8 +4,7 @@
 
 /* Multipart uploads: create, parts (sent or copied), complete, abort, list. */
 
-enum { UPLOAD_ID_BYTES = 16, COMPLETE_BODY_MAX = 2 * 1024 * 1024, PART_MAX_GIB = 5 };
-#define PART_MAX ((uint64_t)PART_MAX_GIB << 30)
+enum { UPLOAD_ID_BYTES = 16, COMPLETE_BODY_MAX = 2 * 1024 * 1024 };
 
 /* An upload id is 128 random bits, in hex for clients. */
 static enum s3_error upload_id(struct op *op, ProtobufCBinaryData *out)
@@ -117,7 +116,8 @@ enum s3_error op_upload_part(struct op *op)
     struct object_written written = {0};
     struct body_digests digests;
     PartInfo part = PART_INFO__INIT;
-    const struct body_config config = {.size_max = PART_MAX, .md5 = true, .demand_length = true};
+    const struct body_config config = {
+        .size_max = OBJECT_PUT_MAX, .md5 = true, .demand_length = true};
     enum s3_error s = upload_id(op, &id);
     if (s == S3_OK)
         s = part_number(op, &part.number);
@@ -169,7 +169,7 @@ enum s3_error op_upload_part_copy(struct op *op)
     length = source->head->size;
     if (op->request.range.kind != S3_RANGE_NONE)
         s = s3_range_resolve(&op->request.range, source->head->size, &first, &length);
-    if (s == S3_OK && length > PART_MAX)
+    if (s == S3_OK && length > OBJECT_PUT_MAX)
         s = S3_ENTITY_TOO_LARGE;
     if (s != S3_OK)
         return s;

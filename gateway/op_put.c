@@ -5,9 +5,6 @@
 /* PutObject, and what it shares with multipart uploads: a request's headers as an object's head, a
  * request's body as an object's bytes. */
 
-enum { OBJECT_PUT_MAX_GIB = 5 };
-#define OBJECT_PUT_MAX ((uint64_t)OBJECT_PUT_MAX_GIB << 30)
-
 static Pair **pairs(struct op *op, const struct http_headers *h, const char *without, size_t *n)
 {
     Pair **out = arena_alloc(op->arena, (h->n + 1) * sizeof *out);
