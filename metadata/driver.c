@@ -48,7 +48,10 @@ enum err driver_step(struct driver *d, const struct raft_event *event)
         driver_pending_close(d);
     }
     if (d->effects.violation) {
-        log_error("raft", "%s: this member must not go on", d->effects.violation);
+        log_error("raft",
+                  "%s: this member stops; keep its directory for whoever looks into it, "
+                  "wipe the member and let it join anew",
+                  d->effects.violation);
         sys_exit(1, d->effects.violation);
     }
     return e;
@@ -303,7 +306,8 @@ static enum err open_core(struct driver *d, struct log_store_identity *identity)
     e = raft_new(&options, &restored, &d->raft);
     if (e)
         log_error("raft",
-                  "the log does not hold what the state has applied log=%s last=%llu applied=%llu",
+                  "the log does not hold what the state has applied, they are not of one member; "
+                  "wipe both and let it join anew log=%s last=%llu applied=%llu",
                   d->options.log.directory, (unsigned long long)found.terms.last_index,
                   (unsigned long long)d->options.applied);
     log_recovery_release(&found);

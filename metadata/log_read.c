@@ -29,7 +29,8 @@ static enum err read_batch(struct log_store *s, const struct log_place *p, uint8
                               &h) ||
         h.bytes != p->bytes || !log_store_batch_valid(&h, batch)) {
         log_error("log",
-                  "a record that was written is damaged log=%s segment=%" PRIu64 " offset=%" PRIu64,
+                  "a record that was written is damaged, look after the disk; wipe this member and "
+                  "let it join anew log=%s segment=%" PRIu64 " offset=%" PRIu64,
                   s->directory, p->sequence, p->offset);
         return ERR_CORRUPT;
     }

@@ -1,3 +1,5 @@
+/* The last heartbeat of every node, as this leader heard it: nothing of it is replicated, and a new
+ * leader begins with none (duties.c waits until all may have spoken). */
 #include <string.h>
 #include "common/proto/message.h"
 #include "metadata/service_internal.h"

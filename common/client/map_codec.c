@@ -1,3 +1,5 @@
+/* The cluster map as it travels, into the struct that placement computes on. Whatever comes in is
+ * checked here, before any of it counts: readers of the struct trust its bounds. */
 #include "common/client/map_cache.h"
 #include <string.h>
 #include "common/base/text.h"

@@ -1,3 +1,6 @@
+/* Exactly once, this side of it (hazard 7): a session is registered before its first command; each
+ * command takes a slot and a sequence number that it keeps over all attempts; a session that the
+ * group no longer knows is replaced, never a command repeated under another one. */
 #include "common/client/metadata_client_internal.h"
 #include <assert.h>
 #include <string.h>

@@ -1,3 +1,5 @@
+/* Queries: the frame, and those about users, buckets and single objects; lists are in query_list.c,
+ * what concerns the map and the chunks in query_cluster.c. */
 #include "metadata/state/query_internal.h"
 #include "common/proto/message.h"
 
