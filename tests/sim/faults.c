@@ -41,7 +41,7 @@ void faults_choose(struct faults *f, bool none)
     f->gap = (uint64_t)gaps[sim_random() % 4];
     f->victim = (uint32_t)(sim_random() % f->cluster->chunk_count);
     uint64_t bits = sim_random(), more = sim_random();
-    bool many = sim_random() % 3 == 0;
+    bool many = sim_random() % 2;
     f->on = none ? 0 : (uint32_t)(bits & (many ? ~UINT64_C(0) : more) & ((1u << FAULT_KINDS) - 1));
 }
 
@@ -342,6 +342,7 @@ static bool strike_clock(struct nemesis *n)
     int64_t t = some_time(20 * SYS_SECOND) + SYS_MS;
     if (sys_now() < n->skewed_until || !remember(n, UNDO_SKEW, host, 0, t))
         return false;
+    n->f->work->skewed |= host < SIM_CHUNK_HOST;
     n->skewed_until = sys_now() + t; /* one clock at a time */
     sim_clock_skew(host, below(2) ? steps[below(4)] : -steps[below(4)]);
     return true;

@@ -24,7 +24,7 @@ static bool client_ended(void *arg)
 static void shape(uint64_t seed, struct sim_cluster *c, struct workload *w)
 {
     static const uint32_t pools[][2] = {{2, 1}, {4, 2}, {1, 2}, {2, 1}};
-    static const int64_t pauses[] = {0, 100 * SYS_MS, SYS_SECOND, 3 * SYS_SECOND};
+    static const int64_t pauses[] = {0, 400 * SYS_MS, 2 * SYS_SECOND, 5 * SYS_SECOND};
     const uint32_t *pool = pools[sim_random() % 4];
     *c = (struct sim_cluster){
         .metadata_count = seed % 3 == 0 ? 1 : 3,

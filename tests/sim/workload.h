@@ -33,6 +33,7 @@ struct workload {
     bool lose_disks;              /* m disks at once, when all is whole */
     bool lose_too_many;           /* at the end: m + 1 */
     bool may_rot;                 /* what the disks hold may be found bad, and is mended */
+    bool skewed;                  /* a member's clock was off */
     enum phase phase;             /* the nemesis works in PHASE_WORK, heals, sets PHASE_CHECK */
     /* out */
     struct client client[WORK_CLIENTS_MAX];
