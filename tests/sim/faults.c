@@ -239,6 +239,17 @@ static void crash(struct nemesis *n, int pid, int64_t back_after)
     sim_crash(pid);
 }
 
+/* The power fails everywhere at once. */
+static void blackout(struct nemesis *n)
+{
+    struct sim_cluster *c = n->f->cluster;
+    for (uint32_t i = 0; i < c->chunk_count; i++)
+        crash(n, c->chunks[i], some_time(3 * SYS_SECOND));
+    for (uint32_t i = 0; i < c->metadata_count; i++)
+        crash(n, c->metadata[i], some_time(3 * SYS_SECOND));
+    crash(n, n->f->client, some_time(3 * SYS_SECOND));
+}
+
 static bool strike_process(struct nemesis *n, enum fault kind)
 {
     struct faults *f = n->f;
@@ -378,6 +389,11 @@ static bool strike(struct nemesis *n, enum fault kind)
         if (below(4) || n->f->cluster->chunk_count > n->f->cluster->k + n->f->cluster->m + 4)
             return false;
         sim_cluster_grow(n->f->cluster);
+        return true;
+    case FAULT_BLACKOUT:
+        if (below(8))
+            return false;
+        blackout(n);
         return true;
     case FAULT_KINDS:
         break;

@@ -4,6 +4,7 @@
  * A seed switches each kind on or off and sets how often it strikes (swarm). What the pool and the
  * quorum must survive is kept:
  *   - members: a minority at a time is crashed, paused or cut off
+ *   - a blackout crashes all processes at once: what is acknowledged has been synced
  *   - disks: any chunkserver may crash, pause, be cut off or hang, since what it acknowledged stays;
  *     only one of them, the victim of the seed, loses or changes what it has acknowledged */
 #pragma once
@@ -29,7 +30,8 @@
     X(WIPE, "wiped disks")                       \
     X(DISK_FAIL, "disks failed by the operator") \
     X(DRAIN, "disks drained")                    \
-    X(GROW, "chunkservers added")
+    X(GROW, "chunkservers added")                \
+    X(BLACKOUT, "blackouts")
 
 enum fault {
 #define X(name, text) FAULT_##name,
