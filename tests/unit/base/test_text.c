@@ -161,7 +161,7 @@ static void http_times(void)
                                       "Sun, 06 Nov 1994 08:49:37",
                                       "Sun, 06 Nov 1994 08:49:37 CET",
                                       "Sun, 06 Nox 1994 08:49:37 GMT",
-                                      "Xxx, 06 Nov 1994 08:49:37 GMT",
+                                      "Foo, 06 Nov 1994 08:49:37 GMT",
                                       "Sun, 6 Nov 1994 08:49:37 GMT",
                                       "Sun, 31 Feb 1994 08:49:37 GMT",
                                       "Sunday 06-Nov-94 08:49:37 GMT"};
