@@ -298,9 +298,10 @@ void check_whole(struct workload *w, const char *when)
 void check_lose_disks(struct workload *w, uint32_t count)
 {
     struct sim_cluster *c = w->cluster;
-    uint32_t first = (uint32_t)(sim_random() % c->chunk_count);
+    w->lost_first = (uint32_t)(sim_random() % c->chunk_count);
+    w->lost = count;
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t n = (first + i) % c->chunk_count;
+        uint32_t n = (w->lost_first + i) % c->chunk_count;
         sim_restart_after(c->chunks[n], c->restart_after);
         sim_crash(c->chunks[n]);
         if (sim_disk_wipe(SIM_CHUNK_HOST + n + 1, "/disk") != OK)
@@ -308,35 +309,57 @@ void check_lose_disks(struct workload *w, uint32_t count)
     }
 }
 
+static bool on_lost_host(const struct workload *w, const struct cluster_disk *d)
+{
+    for (uint32_t i = 0; i < w->lost; i++) {
+        char host[32];
+        snprintf(host, sizeof host, "host-%u", (w->lost_first + i) % w->cluster->chunk_count + 1);
+        if (strcmp(d->host, host) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void give_up(struct cluster_view *v, disk_id disk)
+{
+    SetDiskState body = SET_DISK_STATE__INIT;
+    Command command = COMMAND__INIT;
+    Result *result;
+    body.disk = disk;
+    body.admin_state = DISK_FAILED;
+    command.body_case = COMMAND__BODY_SET_DISK_STATE;
+    command.set_disk_state = &body;
+    if (view_execute(v, &command, &result) != OK)
+        return; /* seen again in the next round */
+}
+
 void check_give_up_lost(struct workload *w)
 {
     struct cluster_view v;
     if (sim_cluster_view(w->cluster, &v) != OK)
         return workload_fail(w, "the operator finds no cluster");
-    /* Those whose chunkservers came back with other disks stay silent. */
+    /* The chunkservers came back with other disks; the old ones stay silent. Some may have been failed
+     * or drained before they were lost. */
     int64_t until = sys_now() + 60 * SYS_SECOND;
-    uint32_t failed = 0;
-    while (failed < w->cluster->m && sys_now() < until && !w->failed) {
+    bool done = false;
+    while (!done && sys_now() < until && !w->failed) {
+        uint32_t up = 0, open = 0;
         sys_sleep_until(sys_now() + SYS_SECOND);
         view_forget(&v);
         if (view_ask_map(&v) != OK)
             continue;
         for (size_t i = 0; i < v.map->disk_count; i++) {
             const struct cluster_disk *d = &v.map->disks[i];
-            if (d->up || d->admin == DISK_FAILED)
+            if (!on_lost_host(w, d))
                 continue;
-            SetDiskState body = SET_DISK_STATE__INIT;
-            Command command = COMMAND__INIT;
-            Result *result;
-            body.disk = d->id;
-            body.admin_state = DISK_FAILED;
-            command.body_case = COMMAND__BODY_SET_DISK_STATE;
-            command.set_disk_state = &body;
-            failed += view_execute(&v, &command, &result) == OK;
+            up += d->up;
+            open += !d->up && d->admin != DISK_FAILED;
+            if (!d->up && d->admin != DISK_FAILED)
+                give_up(&v, d->id);
         }
+        done = up == w->lost && open == 0;
     }
-    if (failed < w->cluster->m)
-        workload_fail(w, "%u of %u lost disks are not seen as down", w->cluster->m - failed,
-                      w->cluster->m);
+    if (!done)
+        workload_fail(w, "not all of %u lost disks are seen as down and replaced", w->lost);
     view_close(&v);
 }
