@@ -223,7 +223,7 @@ def fill(cluster):
     s3.create_bucket(Bucket="full")
     want = {}
     while "DISK_FULL" not in codes(cluster):
-        check(len(want) < 60, f"not full after {len(want)} objects: {cluster.ask('disk', 'list')}")
+        check(len(want) < 120, f"not full after {len(want)} objects: {cluster.ask('disk', 'list')}")
         for _ in range(3):
             key, body = f"key-{len(want)}", os.urandom(4 * MIB)
             s3.put_object(Bucket="full", Key=key, Body=body)
