@@ -219,8 +219,7 @@ static struct driver_list take_items(struct driver *d)
         struct driver_item *item = driver_list_pop(&d->items);
         if (item->type == ITEM_MESSAGE) {
             d->message_count--;
-            for (size_t i = 0; i < item->message.entries.n; i++)
-                d->message_bytes -= raft_entry_bytes(&item->message.entries.v[i]);
+            d->message_bytes -= raft_message_bytes(&item->message);
         } else if (item->type == ITEM_READ) {
             d->reads_queued--;
         } else if (item->type == ITEM_CHANGE) {
@@ -385,7 +384,7 @@ enum err driver_start(const struct driver_options *options, struct log_store_ide
         release(d);
         return e;
     }
-    d->apply_to = raft_commit(d->raft);
+    d->apply_to = raft_handed(d->raft);
     raft_status(d->raft, &d->status.raft);
     e = start_threads(d);
     if (e) {

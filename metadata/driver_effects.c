@@ -53,8 +53,7 @@ static void hold(struct driver *d, struct raft_message *m)
         d->held_capacity = d->held_capacity ? d->held_capacity * 2 : 32;
         d->held = sys_realloc(d->held, d->held_capacity * sizeof *d->held);
     }
-    d->held[d->held_count++] = *m;
-    m->entries = (struct raft_entries){0};
+    raft_message_move(&d->held[d->held_count++], m);
 }
 
 static void send_messages(struct driver *d)

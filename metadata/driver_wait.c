@@ -22,9 +22,7 @@ static void queue_item(struct driver *d, struct driver_item *item)
 
 enum err driver_receive(struct driver *d, struct raft_message *m)
 {
-    size_t bytes = 0;
-    for (size_t i = 0; i < m->entries.n; i++)
-        bytes += raft_entry_bytes(&m->entries.v[i]);
+    size_t bytes = raft_message_bytes(m);
     sys_mutex_lock(&d->lock);
     d->status.messages_received++;
     if (d->stopping || d->message_count >= DRIVER_MESSAGES_MAX ||
@@ -37,8 +35,7 @@ enum err driver_receive(struct driver *d, struct raft_message *m)
     d->message_count++;
     d->message_bytes += bytes;
     struct driver_item *item = new_item(ITEM_MESSAGE, NULL);
-    item->message = *m;
-    m->entries = (struct raft_entries){0};
+    raft_message_move(&item->message, m);
     queue_item(d, item);
     return OK;
 }

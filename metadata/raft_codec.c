@@ -1,4 +1,5 @@
-/* To and from common/proto/raft.proto. An entry's index is not sent: it follows from the message's. */
+/* To and from common/proto/raft.proto. An entry's index is not sent: it follows from the message's,
+ * but for a snapshot's configuration. */
 #include "metadata/raft_codec.h"
 #include "common/base/alloc.h"
 #include "common/proto/raft.pb-c.h"
@@ -27,6 +28,12 @@ static void packing_init(struct packing *p, const struct raft_message *m)
     p->message.hint_index = m->hint_index;
     p->message.hint_term = m->hint_term;
     p->message.context = m->context;
+    if (m->piece) {
+        p->message.piece.data = m->piece->data;
+        p->message.piece.len = m->piece->length;
+    }
+    p->message.offset = m->offset;
+    p->message.last = m->last;
     p->entries = n ? sys_alloc(n * sizeof *p->entries) : NULL;
     p->pointers = n ? sys_alloc(n * sizeof(RaftEntry *)) : NULL;
     p->message.n_entries = n;
@@ -36,6 +43,7 @@ static void packing_init(struct packing *p, const struct raft_message *m)
         raft_entry__init(e);
         e->type = m->entries.v[i].type;
         e->term = m->entries.v[i].term;
+        e->index = m->type == RAFT_SNAPSHOT ? m->entries.v[i].index : 0;
         if (m->entries.v[i].payload) {
             e->payload.data = m->entries.v[i].payload->data;
             e->payload.len = m->entries.v[i].payload->length;
@@ -69,7 +77,7 @@ void raft_codec_encode(const struct raft_message *m, void *out)
 static enum err unpack(const RaftMessage *in, struct raft_message *out)
 {
     if (in->type == 0 || in->type > RAFT_TIMEOUT_NOW || in->n_entries > RAFT_MESSAGE_ENTRIES_MAX ||
-        in->index > UINT64_MAX / 2)
+        in->index > UINT64_MAX / 2 || in->piece.len > RAFT_PIECE_MAX)
         return ERR_FORMAT;
     *out = (struct raft_message){
         .type = (enum raft_message_type)in->type,
@@ -83,13 +91,19 @@ static enum err unpack(const RaftMessage *in, struct raft_message *out)
         .hint_index = in->hint_index,
         .hint_term = in->hint_term,
         .context = in->context,
+        .offset = in->offset,
+        .last = in->last,
     };
+    if (in->piece.len)
+        out->piece = raft_payload_new(in->piece.data, in->piece.len);
     for (size_t i = 0; i < in->n_entries; i++) {
         const RaftEntry *e = in->entries[i];
         if (e->payload.len > RAFT_COMMAND_MAX || e->type == 0 || e->type > 255)
             return ERR_FORMAT;
-        struct raft_entry entry = {
-            .index = in->index + 1 + i, .term = e->term, .type = (enum raft_entry_type)e->type};
+        struct raft_entry entry = {.index =
+                                       out->type == RAFT_SNAPSHOT ? e->index : in->index + 1 + i,
+                                   .term = e->term,
+                                   .type = (enum raft_entry_type)e->type};
         if (e->payload.len)
             entry.payload = raft_payload_new(e->payload.data, e->payload.len);
         raft_entries_push(&out->entries, &entry);

@@ -118,7 +118,7 @@ enum err raft_change(struct raft *r, const struct raft_event *event)
     case RAFT_PROMOTE:
         e = promote(r, &next, event->member);
         break;
-    case RAFT_REMOVE_LEARNER:
+    case RAFT_REMOVE:
         e = !m                         ? ERR_NOT_FOUND
             : m->roles != RAFT_LEARNER ? ERR_INVALID
                                        : raft_configuration_set(&next, event->member, 0, NULL);

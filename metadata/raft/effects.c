@@ -13,6 +13,11 @@ void raft_effects_clear(struct raft_effects *e)
     for (size_t i = 0; i < e->message_count; i++)
         raft_message_release(&e->messages[i]);
     raft_entries_clear(&e->entries);
+    raft_payload_unref(e->reset.configuration.payload);
+    for (size_t i = 0; i < e->install_count; i++) {
+        raft_payload_unref(e->installs[i].snapshot.configuration.payload);
+        raft_payload_unref(e->installs[i].piece);
+    }
     struct raft_effects empty = {
         .entries = e->entries,
         .messages = e->messages,
@@ -21,6 +26,10 @@ void raft_effects_clear(struct raft_effects *e)
         .load_capacity = e->load_capacity,
         .reads = e->reads,
         .read_capacity = e->read_capacity,
+        .snapshot_reads = e->snapshot_reads,
+        .snapshot_read_capacity = e->snapshot_read_capacity,
+        .installs = e->installs,
+        .install_capacity = e->install_capacity,
     };
     *e = empty;
 }
@@ -32,6 +41,8 @@ void raft_effects_release(struct raft_effects *e)
     sys_free(e->messages);
     sys_free(e->loads);
     sys_free(e->reads);
+    sys_free(e->snapshot_reads);
+    sys_free(e->installs);
     raft_effects_init(e);
 }
 
@@ -64,6 +75,23 @@ void raft_effect_load(struct raft *r, const struct raft_load *load)
     struct raft_effects *e = r->effects;
     e->loads = grown(e->loads, e->load_count, &e->load_capacity, sizeof *e->loads);
     e->loads[e->load_count++] = *load;
+}
+
+void raft_effect_snapshot_read(struct raft *r, const struct raft_snapshot_read *read)
+{
+    struct raft_effects *e = r->effects;
+    e->snapshot_reads = grown(e->snapshot_reads, e->snapshot_read_count, &e->snapshot_read_capacity,
+                              sizeof *e->snapshot_reads);
+    e->snapshot_reads[e->snapshot_read_count++] = *read;
+}
+
+void raft_effect_install(struct raft *r, const struct raft_install_piece *piece)
+{
+    struct raft_effects *e = r->effects;
+    e->installs = grown(e->installs, e->install_count, &e->install_capacity, sizeof *e->installs);
+    e->installs[e->install_count++] = *piece;
+    raft_payload_ref(piece->snapshot.configuration.payload);
+    raft_payload_ref(piece->piece);
 }
 
 void raft_effect_read(struct raft *r, uint64_t read, enum err err, uint64_t index)

@@ -237,6 +237,13 @@ static enum err dispatch(struct raft *r, const struct raft_event *event)
     case RAFT_RESIGN:
         raft_resign(r);
         return OK;
+    case RAFT_TRANSFER:
+        return ERR_BUSY;
+    case RAFT_SNAPSHOT_READ:
+    case RAFT_SNAPSHOT_WRITTEN:
+    case RAFT_INSTALLED:
+    case RAFT_COMPACTED:
+        return OK;
     }
     return ERR_INVALID;
 }
@@ -296,6 +303,18 @@ uint64_t raft_term(const struct raft *r)
 uint64_t raft_commit(const struct raft *r)
 {
     return r->log.commit;
+}
+
+uint64_t raft_handed(const struct raft *r)
+{
+    return r->log.handed;
+}
+
+bool raft_lease_holds(const struct raft *r, int64_t now)
+{
+    (void)now;
+    (void)r;
+    return false;
 }
 
 bool raft_is_leader(const struct raft *r)

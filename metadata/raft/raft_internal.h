@@ -102,6 +102,8 @@ void raft_violated(struct raft *r, const char *what);
 /* effects.c */
 struct raft_message *raft_send(struct raft *r, enum raft_message_type type, raft_id to);
 void raft_effect_load(struct raft *r, const struct raft_load *load);
+void raft_effect_snapshot_read(struct raft *r, const struct raft_snapshot_read *read);
+void raft_effect_install(struct raft *r, const struct raft_install_piece *piece);
 void raft_effect_read(struct raft *r, uint64_t read, enum err err, uint64_t index);
 
 /* persist.c */

@@ -61,4 +61,21 @@ void raft_entries_release(struct raft_entries *a)
 void raft_message_release(struct raft_message *m)
 {
     raft_entries_release(&m->entries);
+    raft_payload_unref(m->piece);
+    m->piece = NULL;
+}
+
+void raft_message_move(struct raft_message *to, struct raft_message *from)
+{
+    *to = *from;
+    from->entries = (struct raft_entries){0};
+    from->piece = NULL;
+}
+
+size_t raft_message_bytes(const struct raft_message *m)
+{
+    size_t bytes = m->piece ? m->piece->length : 0;
+    for (size_t i = 0; i < m->entries.n; i++)
+        bytes += raft_entry_bytes(&m->entries.v[i]);
+    return bytes;
 }

@@ -50,6 +50,12 @@ void raft_entries_push(struct raft_entries *a, const struct raft_entry *e); /* a
 void raft_entries_clear(struct raft_entries *a);                            /* keeps the memory */
 void raft_entries_release(struct raft_entries *a);
 
+/* What a snapshot stands for: all entries up to index. */
+struct raft_snapshot {
+    uint64_t index, term;            /* of the last entry that it includes */
+    struct raft_entry configuration; /* the last one up to index, with its own index and term */
+};
+
 /* What a member must not forget (Raft, figure 2: currentTerm, votedFor). commit is a hint that
  * saves work after a restart; losing it is harmless. */
 struct raft_hard_state {
@@ -67,24 +73,31 @@ enum raft_message_type {
     RAFT_APPEND_REPLY = 6,
     RAFT_HEARTBEAT = 7, /* apart from append, so that its reply never waits for a disk */
     RAFT_HEARTBEAT_REPLY = 8,
-    RAFT_SNAPSHOT = 9, /* reserved: snapshots in pieces */
+    RAFT_SNAPSHOT = 9, /* one piece of a snapshot (Raft, section 7) */
     RAFT_SNAPSHOT_REPLY = 10,
-    RAFT_TIMEOUT_NOW = 11, /* reserved: leadership transfer */
+    RAFT_TIMEOUT_NOW = 11, /* thesis, section 3.10 */
 };
 
 /* One struct for all; what a field means depends on the type:
  *
  *               index               log_term        commit       reject   hint_*           context
  *  PRE_VOTE     last index          last term       -            -        -                -
- *  VOTE         last index          last term       -            -        -                -
- *  *VOTE_REPLY  -                   -               -            refused  -                -
+ *  VOTE         last index          last term       -            -        -                transfer
+ *  *VOTE_REPLY  -                   -               -            refused  removed at       -
  *  APPEND       previous index      previous term   leader's     -        -                -
- *  APPEND_REPLY match, or refused   -               -            refused  where to look    -
+ *  APPEND_REPLY match, or refused   -               wants        refused  where to look    -
  *  HEARTBEAT    -                   -               known there  -        -                read round
- *  H.._REPLY    -                   -               -            -        -                the same
+ *  H.._REPLY    -                   -               wants        -        -                the same
+ *  SNAPSHOT     its last index      its last term   -            -        -                -
+ *  S.._REPLY    which snapshot      -               wants        refused  next offset      -
+ *  TIMEOUT_NOW  last index          last term       -            -        -                -
  *
  * term is the sender's, but PRE_VOTE carries the term it would stand in, and so does a granting
- * reply to it. */
+ * reply to it. transfer: 1 when the leader asked for this election. removed at (hint_index): not 0
+ * when the configuration that is committed at this index does not have the receiver. wants: not 0
+ * when the sender's state was discarded; it needs a snapshot of this index or a later one. A
+ * SNAPSHOT carries its configuration as its one entry. Refused, in a SNAPSHOT_REPLY: the piece was
+ * not the one at the next offset. */
 struct raft_message {
     enum raft_message_type type;
     raft_id from, to;
@@ -93,9 +106,16 @@ struct raft_message {
     bool reject;
     uint64_t hint_index, hint_term;
     uint64_t context;
-    struct raft_entries entries; /* APPEND only */
+    struct raft_entries entries; /* APPEND; SNAPSHOT: the configuration in force at index */
+    struct raft_payload *piece;  /* SNAPSHOT; NULL: empty, which only a last one may be */
+    uint64_t offset;             /* SNAPSHOT: of piece in the image */
+    bool last;                   /* SNAPSHOT: the image ends with this piece */
     /* Set by raft_step for the driver, never sent: not to leave before this persist sequence is
      * durable; 0: at once. */
     uint64_t after;
 };
-void raft_message_release(struct raft_message *m); /* its entries */
+void raft_message_release(struct raft_message *m); /* its entries and piece */
+/* from keeps nothing that would have to be released. */
+void raft_message_move(struct raft_message *to, struct raft_message *from);
+/* What its entries and piece count against limits of memory. */
+size_t raft_message_bytes(const struct raft_message *m);

@@ -60,14 +60,64 @@ static void there_and_back(void)
     }
 }
 
-static void bytes_from_strangers(void)
+static struct raft_message snapshot(size_t piece)
 {
-    struct raft_message m = sample(6), back;
-    size_t size = raft_codec_size(&m);
+    struct raft_message m = sample(0);
+    m.type = RAFT_SNAPSHOT;
+    m.offset = UINT64_C(1) << 40;
+    m.last = true;
+    struct raft_entry configuration = {.index = 17,
+                                       .term = 9,
+                                       .type = RAFT_ENTRY_CONFIGURATION,
+                                       .payload = raft_payload_new("members", 7)};
+    raft_entries_push(&m.entries, &configuration);
+    raft_payload_unref(configuration.payload);
+    if (piece) {
+        uint8_t *bytes = sys_alloc(piece);
+        bytes[piece - 1] = 42;
+        m.piece = raft_payload_new(bytes, piece);
+        sys_free(bytes);
+    }
+    return m;
+}
+
+static void a_piece_of_a_snapshot(void)
+{
+    const size_t lengths[] = {0, 1, 4096, RAFT_PIECE_MAX, RAFT_PIECE_MAX + 1};
+    for (size_t i = 0; i < 5; i++) {
+        struct raft_message m = snapshot(lengths[i]), back;
+        size_t size = raft_codec_size(&m);
+        uint8_t *bytes = sys_alloc(size);
+        raft_codec_encode(&m, bytes);
+        enum err e = raft_codec_decode(bytes, size, &back);
+        if (lengths[i] > RAFT_PIECE_MAX) {
+            CHECK_ERR(e, ERR_FORMAT);
+        } else if (CHECK_OK(e)) {
+            CHECK(back.offset == m.offset && back.last && back.index == 40 && back.log_term == 11);
+            CHECK(!back.piece == !m.piece);
+            if (back.piece && CHECK_EQ(back.piece->length, lengths[i]))
+                CHECK_BYTES(back.piece->data, m.piece->data, lengths[i]);
+            if (CHECK_EQ(back.entries.n, 1))
+                CHECK(back.entries.v[0].index == 17 && back.entries.v[0].term == 9);
+            CHECK_EQ(raft_message_bytes(&back), raft_message_bytes(&m));
+            struct raft_message moved;
+            raft_message_move(&moved, &back);
+            raft_message_release(&moved);
+            raft_message_release(&back);
+        }
+        sys_free(bytes);
+        raft_message_release(&m);
+    }
+}
+
+static void strange_bytes(struct raft_message *m)
+{
+    struct raft_message back;
+    size_t size = raft_codec_size(m);
     uint8_t *bytes = sys_alloc(size);
     uint64_t x = suite_seed() | 1;
     for (int i = 0; i < 20000; i++) {
-        raft_codec_encode(&m, bytes);
+        raft_codec_encode(m, bytes);
         for (int k = 0; k < 3; k++) {
             x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
             bytes[(x >> 33) % size] = (uint8_t)(x >> 20);
@@ -78,9 +128,17 @@ static void bytes_from_strangers(void)
     }
     CHECK_ERR(raft_codec_decode("", 0, &back), ERR_FORMAT);
     sys_free(bytes);
-    raft_message_release(&m);
+    raft_message_release(m);
 }
 
-static const struct test tests[] = {
-    {"there and back", there_and_back}, {"bytes from strangers", bytes_from_strangers}, {0}};
+static void bytes_from_strangers(void)
+{
+    struct raft_message appended = sample(6), piece = snapshot(100);
+    strange_bytes(&appended);
+    strange_bytes(&piece);
+}
+static const struct test tests[] = {{"there and back", there_and_back},
+                                    {"a piece of a snapshot", a_piece_of_a_snapshot},
+                                    {"bytes from strangers", bytes_from_strangers},
+                                    {0}};
 SUITE("raft codec", tests)
