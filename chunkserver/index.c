@@ -176,33 +176,36 @@ static enum err read_meta(struct shard_store *s)
     return OK;
 }
 
-static enum err start_anew(struct shard_store *s, const char *directory)
+enum err index_start_anew(struct shard_store *s)
 {
+    char directory[SYS_PATH_MAX];
+    enum err e = index_directory(s, directory);
     if (s->index)
         kv_close(s->index);
     s->index = NULL;
     s->flushed_sequence = s->index_shards = s->index_bytes = 0;
-    enum err e = kv_destroy(directory);
+    if (!e)
+        e = kv_destroy(directory);
     if (!e || e == ERR_NOT_FOUND)
         e = kv_open(directory, NULL, &s->index);
     return e;
 }
 
-enum err index_open(struct shard_store *s, bool *rebuild)
+static void ignore_entry(void *arg, const char *name, bool is_dir)
+{
+    (void)arg, (void)name, (void)is_dir;
+}
+
+enum err index_open_existing(struct shard_store *s)
 {
     char directory[SYS_PATH_MAX];
-    *rebuild = false;
     enum err e = index_directory(s, directory);
-    if (e)
-        return e;
-    e = kv_open(directory, NULL, &s->index);
+    if (!e)
+        e = sys_dir_list(directory, ignore_entry, NULL);
+    if (!e)
+        e = kv_open(directory, NULL, &s->index);
     if (!e)
         e = read_meta(s);
-    if (e == ERR_NOT_FOUND || e == ERR_CORRUPT || e == ERR_FORMAT) {
-        *rebuild = true;
-        s->stats.unclean = s->superblock.incarnation > 1;
-        e = start_anew(s, directory);
-    }
     if (e == ERR_BUSY)
         e = ERR_DISK_IN_USE;
     if (!e) {
@@ -210,6 +213,16 @@ enum err index_open(struct shard_store *s, bool *rebuild)
         s->stats.shard_bytes = s->index_bytes;
     }
     return e;
+}
+
+enum err index_open(struct shard_store *s, bool *rebuild)
+{
+    enum err e = index_open_existing(s);
+    *rebuild = e == ERR_NOT_FOUND || e == ERR_CORRUPT || e == ERR_FORMAT;
+    if (!*rebuild)
+        return e;
+    s->stats.unclean = s->superblock.incarnation > 1;
+    return index_start_anew(s);
 }
 
 enum err index_scan_from(struct shard_store *s, uint32_t extent, uint64_t *from)

@@ -138,3 +138,26 @@ enum err shard_store_stat(struct shard_store *s, uint32_t pool, const struct sha
         *shard = entry.shard;
     return e;
 }
+
+enum err index_each(struct shard_store *s, enum err (*visit)(void *arg, const struct index_entry *),
+                    void *arg)
+{
+    struct kv_iterator *i = kv_iterator_new(s->index, NULL);
+    enum err e = OK;
+    for (kv_iterator_seek(i, (struct kv_slice){"s", 1}); !e && kv_iterator_valid(i);) {
+        struct index_entry entry;
+        struct kv_slice key = kv_iterator_key(i), value = kv_iterator_value(i);
+        if (key.length == 0 || *(const uint8_t *)key.data != 's')
+            break;
+        if (key.length != ROW || !index_decode_value(&value, (const uint8_t *)key.data + 1, &entry))
+            e = ERR_CORRUPT;
+        else
+            e = visit(arg, &entry);
+        if (!e)
+            kv_iterator_next(i);
+    }
+    if (!e && kv_iterator_error(i))
+        e = ERR_CORRUPT;
+    kv_iterator_free(i);
+    return e;
+}

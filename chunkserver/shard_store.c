@@ -23,7 +23,7 @@ enum err shard_store_format(const char *directory, const struct uuid *cluster,
 {
     struct superblock sb;
     char path[SYS_PATH_MAX];
-    enum err e = superblock_read(directory, &sb);
+    enum err e = superblock_read(directory, &sb, NULL);
     if (e == OK || e == ERR_FORMAT) {
         log_error("store", "%s holds a disk already", directory);
         return ERR_EXISTS;
@@ -54,7 +54,7 @@ static void identity_of(const struct superblock *sb, struct shard_store_identity
 enum err shard_store_peek(const char *directory, struct shard_store_identity *out)
 {
     struct superblock sb;
-    enum err e = superblock_read(directory, &sb);
+    enum err e = superblock_read(directory, &sb, NULL);
     if (!e)
         identity_of(&sb, out);
     return e;
@@ -103,7 +103,7 @@ static enum err lock_disk(struct shard_store *s)
 static enum err check_superblock(struct shard_store *s)
 {
     const struct uuid none = {{0}};
-    enum err e = superblock_read(s->directory, &s->superblock);
+    enum err e = superblock_read(s->directory, &s->superblock, NULL);
     if (e == ERR_NOT_FOUND)
         log_error("store", "%s is missing or was never formatted as a disk; is it mounted?",
                   s->directory);
@@ -167,7 +167,7 @@ static void stop_threads(struct shard_store *s)
     s->thread_count = 0;
 }
 
-static void release(struct shard_store *s)
+void store_detach(struct shard_store *s)
 {
     assert(s->writer_count == 0 && !s->write_first && !s->job_first && !s->commit_first);
     index_release(s);
@@ -200,17 +200,29 @@ static struct shard_store *new_store(const struct shard_store_config *config)
     return s;
 }
 
-static enum err open_disk(struct shard_store *s)
+enum err store_attach(struct shard_store **out, const struct shard_store_config *config)
 {
-    bool rebuild = false;
+    *out = NULL;
+    if (!config->directory || strlen(config->directory) >= SYS_PATH_MAX - 64)
+        return ERR_INVALID;
+    struct shard_store *s = new_store(config);
     /* Looked at before the lock, so that a directory that is no disk is left without a file. */
     enum err e = check_superblock(s);
     if (!e)
         e = lock_disk(s);
     if (!e)
         e = check_superblock(s); /* as it is now that nobody else changes it */
-    if (!e)
-        e = bump_incarnation(s);
+    if (e)
+        store_detach(s);
+    else
+        *out = s;
+    return e;
+}
+
+static enum err start_disk(struct shard_store *s)
+{
+    bool rebuild = false;
+    enum err e = bump_incarnation(s);
     if (!e)
         e = index_open(s, &rebuild);
     if (!e)
@@ -223,15 +235,18 @@ static enum err open_disk(struct shard_store *s)
 
 enum err shard_store_open(struct shard_store **out, const struct shard_store_config *config)
 {
+    struct shard_store *s = NULL;
     *out = NULL;
-    if (!config->directory || strlen(config->directory) >= SYS_PATH_MAX - 64)
-        return ERR_INVALID;
-    struct shard_store *s = new_store(config);
-    enum err e = open_disk(s);
+    enum err e = store_attach(&s, config);
+    if (!e)
+        e = start_disk(s);
     if (e) {
-        log_error("store", "cannot open the disk %s: %s", config->directory, err_text(e));
-        stop_threads(s);
-        release(s);
+        log_error("store", "cannot open the disk %s: %s",
+                  config->directory ? config->directory : "", err_text(e));
+        if (s) {
+            stop_threads(s);
+            store_detach(s);
+        }
         return e;
     }
     log_info("store", "opened %s disk=%u incarnation=%llu shards=%llu%s", s->directory,
@@ -252,7 +267,7 @@ void shard_store_close(struct shard_store *s)
     enum err e = index_flush(s, false, true);
     if (e)
         log_warn("store", "%s: closed without a flush: %s", s->directory, err_text(e));
-    release(s);
+    store_detach(s);
 }
 
 void shard_store_identity(struct shard_store *s, struct shard_store_identity *out)

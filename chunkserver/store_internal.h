@@ -182,6 +182,9 @@ struct shard_store {
     struct space space;
     struct table_slot tables[TABLES_MAX];
     struct shard_store_stats stats;
+    /* Of a recovery from the extents: bytes of them read, of all. progress may be NULL. */
+    void (*progress)(void *arg, uint64_t done, uint64_t total);
+    void *progress_arg;
 };
 
 /* extent.c */
@@ -211,8 +214,17 @@ enum err index_lookup(struct shard_store *s, uint32_t pool, const struct shard_i
 void index_put(struct shard_store *s, const struct index_entry *entry); /* under the lock */
 /* Under the lock; what index_lookup found. False: it has changed meanwhile. */
 bool index_delete(struct shard_store *s, const struct index_entry *found);
+/* *rebuild: there is none that is of use, an empty one has taken its place. */
 enum err index_open(struct shard_store *s, bool *rebuild) MUST_USE;
+/* What is there, without making anything. ERR_NOT_FOUND: none, or one without this disk's 'm' row;
+ * ERR_CORRUPT. */
+enum err index_open_existing(struct shard_store *s) MUST_USE;
+/* Drops what there is and begins with an empty one. */
+enum err index_start_anew(struct shard_store *s) MUST_USE;
 enum err index_flush(struct shard_store *s, bool partial, bool clean) MUST_USE;
+/* Shows every row of kv. ERR_CORRUPT: one cannot be read. What visit answers ends it. */
+enum err index_each(struct shard_store *s, enum err (*visit)(void *arg, const struct index_entry *),
+                    void *arg) MUST_USE;
 /* Where a scan of the extent begins; UINT64_MAX: it needs none. */
 enum err index_scan_from(struct shard_store *s, uint32_t extent, uint64_t *from) MUST_USE;
 void index_release(struct shard_store *s);
@@ -248,8 +260,45 @@ enum err reader_verify(struct shard_store *s, struct extent *e, const struct ind
                        uint8_t *scratch);
 void tables_forget(struct shard_store *s);
 
+/* scan.c */
+struct scanned {
+    struct index_entry entry; /* sequence: its footer's */
+    uint64_t synced;          /* its footer's */
+    bool exists;              /* footer and table are valid, too (record.c R1) */
+    bool matches;             /* .. and the data of a small one; that of a large one is not read */
+    bool punched;             /* a small one, of which whole blocks were given back */
+};
+struct extent_scan {
+    struct shard_store *store;
+    enum err (*found)(void *arg, struct scanned *r); /* not OK ends the scan */
+    void *arg;
+    bool header_damaged, log_damaged; /* of the last extent: it was searched */
+    uint64_t bytes, unreadable;       /* its size; blocks that the disk could not read */
+    /* scan.c's: */
+    struct extent *extent;
+    uint8_t *window;
+    uint64_t window_at;
+    size_t window_bytes;
+};
+void scan_init(struct extent_scan *c, struct shard_store *s,
+               enum err (*found)(void *arg, struct scanned *r), void *arg);
+void scan_release(struct extent_scan *c);
+/* Shows the records from offset `from` on. */
+enum err scan_extent(struct extent_scan *c, uint32_t number, uint64_t from) MUST_USE;
+struct extent_list {
+    uint32_t *v; /* rising; sys_free */
+    size_t count;
+};
+enum err scan_list(struct shard_store *s, struct extent_list *out) MUST_USE;
+/* The sizes of their files, together. */
+enum err scan_bytes(struct shard_store *s, const struct extent_list *l, uint64_t *out) MUST_USE;
+
 /* recovery.c */
 enum err recovery_run(struct shard_store *s, bool rebuild) MUST_USE;
 
 /* keeper.c */
 void keeper_run(void *store);
+
+/* shard_store.c: a disk that nobody else has open, and who it is; no threads, no index. */
+enum err store_attach(struct shard_store **out, const struct shard_store_config *config) MUST_USE;
+void store_detach(struct shard_store *s); /* its threads, if any, have ended */

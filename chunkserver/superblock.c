@@ -55,7 +55,7 @@ static bool decode(const uint8_t in[SYS_BLOCK], struct superblock *sb, uint32_t 
     return true;
 }
 
-enum err superblock_read(const char *directory, struct superblock *out)
+enum err superblock_read(const char *directory, struct superblock *out, unsigned *copies)
 {
     char path[SYS_PATH_MAX];
     struct sys_file *f = NULL;
@@ -70,10 +70,12 @@ enum err superblock_read(const char *directory, struct superblock *out)
     }
     if (!e) {
         uint32_t format = 0;
-        e = ERR_FORMAT;
-        for (size_t at = 0; e && at + SYS_BLOCK <= n; at += SYS_BLOCK)
-            if (decode(data + at, out, &format))
-                e = OK;
+        unsigned valid = 0;
+        for (size_t at = 0; at + SYS_BLOCK <= n; at += SYS_BLOCK)
+            valid += decode(data + at, out, &format);
+        e = valid ? OK : ERR_FORMAT;
+        if (copies)
+            *copies = valid;
         if (!e && format != FORMAT) {
             log_error("store", "%s has format %u, this version knows %d: use a newer one", path,
                       format, FORMAT);

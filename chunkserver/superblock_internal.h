@@ -9,8 +9,9 @@ struct superblock {
     uint8_t salt[SALT_BYTES];
 };
 
-/* ERR_NOT_FOUND: no such file. ERR_FORMAT: no valid copy, or of a later version. */
-enum err superblock_read(const char *directory, struct superblock *out) MUST_USE;
+/* ERR_NOT_FOUND: no such file. ERR_FORMAT: no valid copy, or of a later version. copies (may be NULL):
+ * how many of the two are valid. */
+enum err superblock_read(const char *directory, struct superblock *out, unsigned *copies) MUST_USE;
 /* Durable when it returns OK; else the old one is still there. */
 enum err superblock_write(const char *directory, const struct superblock *sb) MUST_USE;
 /* "directory/name"; ERR_TOO_BIG. */

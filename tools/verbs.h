@@ -4,6 +4,7 @@
 
 extern const struct cli_verb dev_verbs[];
 extern const struct cli_verb disk_verbs[];
+extern const struct cli_verb chunk_verbs[];
 extern const struct cli_verb pool_verbs[];
 extern const struct cli_verb pg_verbs[];
 extern const struct cli_verb object_verbs[];

@@ -55,6 +55,23 @@ def flip(cluster, name):
                     f.write(bytes([data[at] ^ 1]))
 
 
+def looks_into_a_disk(cluster, name):
+    """`cairn chunk` on a disk with rot in it, whose server is killed first."""
+    folder = os.path.join(cluster.dir, "data", name)
+    for verb in ("verify", "dump", "rebuild-index"):
+        check("is open in a server" in cairn("chunk", verb, folder, status=1), f"{verb}: in use")
+    cluster.kill(name)
+    listed = cluster.ask("chunk", "dump", folder)
+    live = [r for r in listed if r["state"] in ("live", "behind")]
+    check(len(live) > 3 and all(len(r["chunk"]) == 32 for r in live), f"listed: {listed[:3]}")
+    rotten = cluster.ask("chunk", "verify", folder, status=1)
+    check(not rotten["sound"] and rotten["faults"]["corrupt"] > 0, f"rotten: {rotten}")
+    check("corrupt extent" in cairn("chunk", "verify", folder, status=1), "faults are named")
+    made = cluster.ask("chunk", "rebuild-index", folder)
+    check(made["shards"] <= len(listed), f"made: {made}, listed: {len(listed)}")
+    check("no superblock" in cairn("chunk", "verify", cluster.dir, status=1), "no disk")
+
+
 def shows_measures_and_mends():
     with Cluster(disks=6, pool="3+2") as cluster:
         status = cluster.ask("status")
@@ -90,7 +107,7 @@ def shows_measures_and_mends():
         # Lost: the shards of this disk go elsewhere, and only then can it be forgotten.
         check("holds" in cairn("disk", "remove", disk["id"], env=cluster.environment, status=1),
               "a disk in use is not removed")
-        cluster.kill(name)
+        looks_into_a_disk(cluster, name)
         cairn("disk", "fail", disk["id"], env=cluster.environment)
         cairn("rebuild", "status", "--watch", "--timeout", "30s", env=cluster.environment)
         for key in keys:
@@ -135,7 +152,8 @@ def refuses_wrong_words():
             (["object", "show", "bucket"], "is not BUCKET/KEY"), (["user", "add", "a b"], "letters"),
             (["bench", "put", "--size", "2GiB"], "at most 1GiB"),
             (["bench", "get", "--verify", "some"], "all, sample or none"),
-            (["rebuild", "status", "--timeout", "3s"], "--watch")]:
+            (["rebuild", "status", "--timeout", "3s"], "--watch"),
+            (["chunk", "verify"], "which disk?"), (["chunk", "dump", "a", "b"], "one disk")]:
         plain = {k: v for k, v in os.environ.items() if k != "CAIRN_CONFIG"}
         said = cairn(*words, status=2, env=plain)
         check(text in said, f"{words} says {text}, not {said}")

@@ -92,7 +92,7 @@ static void forged(void)
     shard_store_close(s);
     /* Without the salt; and (worse than can be) with it, but for another place. */
     struct superblock sb;
-    CHECK_OK(superblock_read(suite_dir(), &sb));
+    CHECK_OK(superblock_read(suite_dir(), &sb, NULL));
     for (int known = 0; known < 2; known++) {
         s = kit_open(suite_dir());
         struct place place = {3, 1 << 20};
