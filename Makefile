@@ -126,7 +126,7 @@ $(CC) $(CFLAGS_ALL) -MMD -MP -MF $(@:.o=.d) -MT $@ -c -o $@.new $<
 endef
 $B/%.o: %.c | $(PROTO_C) packages
 	$(compile)
-$B/gen/%.o: build/gen/%.c
+$B/gen/%.o: build/gen/%.c | $(PROTO_C)
 	$(compile)
 
 define archive
