@@ -27,9 +27,9 @@ static int own_pid(void)
     return sim_process()->pid;
 }
 
-static enum err fast(const char *path)
+static enum err fast(const char *path, unsigned kind)
 {
-    return disk_primitive(path, FAST_NS, FAST_SPREAD_NS);
+    return disk_primitive(path, kind, FAST_NS, FAST_SPREAD_NS);
 }
 
 /* ---- opening ---- */
@@ -61,7 +61,7 @@ enum err sys_file_open(const char *path, unsigned flags, struct sys_file **out)
 {
     sim_enter();
     struct inode *i = NULL;
-    enum err e = fast(path);
+    enum err e = fast(path, SIM_DISK_NAMES);
     if (!e)
         e = open_inode(path, flags, &i);
     if (!e) {
@@ -117,14 +117,29 @@ enum err sys_file_read(struct sys_file *f, uint64_t offset, void *out, size_t n,
     sim_enter();
     check(f, offset, out, n);
     *done = 0;
-    enum err e = fast(f->path);
+    enum err e = fast(f->path, SIM_DISK_READ);
     if (!e && offset < f->inode->size) {
         uint64_t rest = f->inode->size - offset;
-        *done = n < rest ? n : (size_t)rest;
-        pages_read(f->inode, offset, out, *done);
+        size_t most = n < rest ? n : (size_t)rest;
+        if (pages_bad(f->inode, offset, most)) {
+            e = ERR_IO;
+        } else {
+            pages_read(f->inode, offset, out, most);
+            *done = most;
+        }
     }
     sim_leave();
     return e;
+}
+
+/* True: the disk says that it has written, and has not. What only the file system knows, such as the
+ * size, is right. */
+static bool write_lies(struct sys_file *f, uint64_t offset, const void *data, size_t n)
+{
+    bool misdirected = disk_lies(f->path, SIM_WRITE_MISDIRECTED);
+    if (misdirected)
+        disk_write_elsewhere(f->path, f->inode, offset, data, n);
+    return misdirected || disk_lies(f->path, SIM_WRITE_LOST);
 }
 
 enum err sys_file_write(struct sys_file *f, uint64_t offset, const void *data, size_t n)
@@ -132,8 +147,11 @@ enum err sys_file_write(struct sys_file *f, uint64_t offset, const void *data, s
     sim_enter();
     check(f, offset, data, n);
     sim_trace_bytes(data, n);
-    enum err e = f->writable ? fast(f->path) : ERR_IO;
-    if (!e) {
+    enum err e = f->writable ? fast(f->path, SIM_DISK_WRITE) : ERR_IO;
+    if (!e && n > 0 && write_lies(f, offset, data, n)) {
+        if (offset + n > f->inode->size)
+            pages_resize(f->inode, own_pid(), offset + n);
+    } else if (!e) {
         e = pages_write(f->inode, own_pid(), offset, data, n);
     } else if (f->writable && e != ERR_READ_ONLY && n > 1) {
         /* A write that fails may have changed something. */
@@ -151,10 +169,10 @@ enum err sys_file_sync(struct sys_file *f)
     uint64_t began = f->inode->fs->clock, size = f->inode->size;
     f->inode->syncing++;
     f->syncing++;
-    enum err e = disk_primitive(f->path, SYNC_NS, SYNC_SPREAD_NS);
+    enum err e = disk_primitive(f->path, SIM_DISK_SYNC, SYNC_NS, SYNC_SPREAD_NS);
     f->inode->syncing--;
     f->syncing--;
-    if (!e)
+    if (!e && !disk_lies(f->path, SIM_SYNC_LOST))
         pages_sync(f->inode, began, size);
     sim_leave();
     return e;
@@ -164,7 +182,7 @@ enum err sys_file_allocate(struct sys_file *f, uint64_t offset, uint64_t n)
 {
     sim_enter();
     check(f, 0, NULL, 0);
-    enum err e = fast(f->path);
+    enum err e = fast(f->path, SIM_DISK_WRITE);
     if (!e)
         e = pages_reserve(f->inode, offset, n);
     if (!e && offset + n > f->inode->size)
@@ -177,7 +195,7 @@ enum err sys_file_punch(struct sys_file *f, uint64_t offset, uint64_t n)
 {
     sim_enter();
     check(f, 0, NULL, 0);
-    enum err e = fast(f->path);
+    enum err e = fast(f->path, SIM_DISK_WRITE);
     if (!e)
         pages_zero(f->inode, own_pid(), offset, n);
     sim_leave();
@@ -188,7 +206,7 @@ enum err sys_file_truncate(struct sys_file *f, uint64_t size)
 {
     sim_enter();
     check(f, 0, NULL, 0);
-    enum err e = fast(f->path);
+    enum err e = fast(f->path, SIM_DISK_WRITE);
     if (!e)
         pages_resize(f->inode, own_pid(), size);
     sim_leave();
@@ -199,7 +217,7 @@ enum err sys_file_next_data(struct sys_file *f, uint64_t from, uint64_t *out)
 {
     sim_enter();
     check(f, 0, NULL, 0);
-    enum err e = fast(f->path);
+    enum err e = fast(f->path, SIM_DISK_READ);
     if (!e && !pages_next_data(f->inode, from, out))
         e = ERR_NOT_FOUND;
     sim_leave();
@@ -210,7 +228,7 @@ enum err sys_file_size(struct sys_file *f, uint64_t *out)
 {
     sim_enter();
     check(f, 0, NULL, 0);
-    enum err e = fast(f->path);
+    enum err e = fast(f->path, SIM_DISK_READ);
     *out = f->inode->size;
     sim_leave();
     return e;
@@ -220,7 +238,7 @@ enum err sys_file_lock(struct sys_file *f)
 {
     sim_enter();
     check(f, 0, NULL, 0);
-    enum err e = fast(f->path);
+    enum err e = fast(f->path, SIM_DISK_NAMES);
     if (!e && f->inode->locked_by && f->inode->locked_by != f)
         e = ERR_BUSY;
     if (!e)
@@ -257,7 +275,7 @@ static enum err rename_inode(const char *from, const char *to)
 enum err sys_rename(const char *from, const char *to)
 {
     sim_enter();
-    enum err e = fast(from);
+    enum err e = fast(from, SIM_DISK_NAMES);
     if (!e)
         e = rename_inode(from, to);
     sim_leave();
@@ -285,7 +303,7 @@ static enum err remove_inode(const char *path, bool is_dir)
 enum err sys_unlink(const char *path)
 {
     sim_enter();
-    enum err e = fast(path);
+    enum err e = fast(path, SIM_DISK_NAMES);
     if (!e)
         e = remove_inode(path, false);
     sim_leave();
@@ -295,7 +313,7 @@ enum err sys_unlink(const char *path)
 enum err sys_rmdir(const char *path)
 {
     sim_enter();
-    enum err e = fast(path);
+    enum err e = fast(path, SIM_DISK_NAMES);
     if (!e)
         e = remove_inode(path, true);
     sim_leave();
@@ -307,7 +325,7 @@ enum err sys_mkdir(const char *path)
     sim_enter();
     struct inode *dir;
     char name[SYS_NAME_MAX + 1];
-    enum err e = fast(path);
+    enum err e = fast(path, SIM_DISK_NAMES);
     if (!e)
         e = fs_parent(own_fs(), path, &dir, name);
     if (!e && fs_entry(dir, name))
@@ -332,10 +350,10 @@ enum err sys_dir_sync(const char *path)
     enum err e = find_dir(path, &dir);
     if (!e)
         dir->opens++; /* it may be removed meanwhile */
-    enum err failed = disk_primitive(path, SYNC_NS, SYNC_SPREAD_NS);
+    enum err failed = disk_primitive(path, SIM_DISK_SYNC, SYNC_NS, SYNC_SPREAD_NS);
     if (!e) {
         dir->opens--;
-        if (!failed)
+        if (!failed && !disk_lies(path, SIM_SYNC_LOST))
             fs_sync_dir(own_fs(), dir, began);
         else
             fs_drop_unused(own_fs());
@@ -357,7 +375,7 @@ enum err sys_dir_list(const char *path, void (*visit)(void *arg, const char *nam
     sim_enter();
     struct listing *first = NULL, **end = &first;
     struct inode *dir;
-    enum err e = fast(path);
+    enum err e = fast(path, SIM_DISK_READ);
     if (!e)
         e = find_dir(path, &dir);
     for (size_t i = 0; !e && i < dir->live.count; i++) {
@@ -382,7 +400,7 @@ enum err sys_disk_space(const char *path, uint64_t *total_bytes, uint64_t *free_
 {
     sim_enter();
     struct inode *i;
-    enum err e = fast(path);
+    enum err e = fast(path, SIM_DISK_READ);
     if (!e)
         e = fs_lookup(own_fs(), path, &i);
     struct fs *fs = own_fs();

@@ -10,7 +10,7 @@ enum survival { SURVIVE_ALL, SURVIVE_NONE, SURVIVE_SOME };
 /* data and durable NULL are zeros. durable counts only where dirty has the sector's bit. */
 struct page {
     uint8_t *data, *durable;
-    uint8_t dirty;
+    uint8_t dirty, bad; /* bits by sector; bad: cannot be read until it is written again */
     bool listed, reserved;
     int writer;       /* pid of the last unsynced write */
     uint64_t written; /* fs->clock of it */
@@ -86,4 +86,14 @@ bool pages_next_data(const struct inode *i, uint64_t from, uint64_t *out);
 void pages_sync(struct inode *i, uint64_t until, uint64_t size);
 void pages_crash(struct inode *i, int pid, enum survival how);
 void pages_flip(struct inode *i, uint64_t offset, uint8_t mask);
+/* On the platter and in the cache at once, as something that nobody wrote. */
+void pages_plant(struct inode *i, uint64_t offset, const uint8_t *data, size_t n);
+void pages_make_bad(struct inode *i, uint64_t offset, uint64_t n);
+bool pages_bad(const struct inode *i, uint64_t offset, uint64_t n);
 void pages_free(struct inode *i);
+
+/* disk.c */
+/* A write that its disk puts somewhere else: over another file below the lying rule's path, or
+ * elsewhere in the same one, or nowhere. */
+void disk_write_elsewhere(const char *path, const struct inode *meant, uint64_t meant_offset,
+                          const uint8_t *data, size_t n);

@@ -1,9 +1,5 @@
-/* Hosts, and what a scenario does to their disks and clocks. */
-#include <stdio.h>
-#include <string.h>
+/* Hosts and their clocks. */
 #include "common/sys/sim/fs_internal.h"
-
-enum { POINT_FILE = 64 };
 
 struct host *host_find(uint32_t number)
 {
@@ -27,141 +23,36 @@ struct host *host_get(uint32_t number)
     return h;
 }
 
-/* ---- rules ---- */
-
-static bool covers(const char *rule, const char *path)
-{
-    size_t n = strlen(rule);
-    while (n > 0 && rule[n - 1] == '/')
-        n--;
-    return strncmp(rule, path, n) == 0 && (path[n] == 0 || path[n] == '/');
-}
-
-static struct disk_rule *rule_for(struct host *h, const char *path)
-{
-    struct disk_rule *unused = NULL;
-    for (int i = 0; i < DISK_RULES; i++) {
-        if (h->rules[i].path[0] && strcmp(h->rules[i].path, path) == 0)
-            return &h->rules[i];
-        if (!h->rules[i].path[0] && !unused)
-            unused = &h->rules[i];
-    }
-    assert(unused && "at most 16 disk rules a host");
-    snprintf(unused->path, sizeof unused->path, "%s", path);
-    return unused;
-}
-
-static void wait_while_hung(struct host *h, const char *path)
-{
-    for (int i = 0; i < DISK_RULES; i++)
-        while (h->rules[i].path[0] && h->rules[i].hung && covers(h->rules[i].path, path)) {
-            wait_add(&h->hung);
-            (void)sim_block(SYS_FOREVER, "a disk that hangs");
-        }
-}
-
-static enum err rules_apply(struct host *h, const char *path, int64_t *ns)
-{
-    enum err e = OK;
-    for (int i = 0; i < DISK_RULES; i++) {
-        struct disk_rule *r = &h->rules[i];
-        if (!r->path[0] || !covers(r->path, path))
-            continue;
-        *ns += r->slow_ns;
-        if (r->fail_after == 1)
-            e = r->error;
-        if (r->fail_after > 1 || (r->fail_after == 1 && !r->sticky))
-            r->fail_after--;
-    }
-    return e;
-}
-
-enum err disk_primitive(const char *path, int64_t least_ns, int64_t spread_ns)
-{
-    sim_point_io(POINT_FILE);
-    struct host *h = sim_process()->host;
-    if (!h)
-        sim_fail("a file call outside of any process");
-    h->primitives++;
-    int64_t ns = least_ns + (int64_t)sim_below((uint64_t)spread_ns);
-    enum err e = rules_apply(h, path, &ns);
-    wait_while_hung(h, path);
-    sim_sleep(ns);
-    return e;
-}
-
 /* ---- sim.h ---- */
 
-void sim_disk_fail(uint32_t host, const char *path, uint64_t nth, enum err error, bool sticky)
+int64_t host_wall_offset(const struct host *h)
 {
-    sim_enter();
-    struct disk_rule *r = rule_for(host_get(host), path);
-    r->fail_after = nth;
-    r->error = error;
-    r->sticky = sticky;
-    sim_leave();
-}
-
-void sim_disk_hang(uint32_t host, const char *path, bool hung)
-{
-    sim_enter();
-    struct host *h = host_get(host);
-    rule_for(h, path)->hung = hung;
-    wait_wake_all(&h->hung);
-    sim_leave();
-}
-
-void sim_disk_slow(uint32_t host, const char *path, int64_t ns)
-{
-    sim_enter();
-    rule_for(host_get(host), path)->slow_ns = ns;
-    sim_leave();
-}
-
-uint64_t sim_disk_primitives(uint32_t host)
-{
-    sim_enter();
-    uint64_t n = host_get(host)->primitives;
-    sim_leave();
-    return n;
-}
-
-void sim_disk_limit(uint32_t host, uint64_t bytes)
-{
-    sim_enter();
-    host_get(host)->fs->limit_pages = bytes / PAGE;
-    sim_leave();
-}
-
-enum err sim_disk_flip(uint32_t host, const char *path, uint64_t offset, uint8_t mask)
-{
-    sim_enter();
-    struct inode *i;
-    enum err e = fs_lookup(host_get(host)->fs, path, &i);
-    if (!e && (i->is_dir || offset >= i->size))
-        e = ERR_INVALID;
-    if (!e)
-        pages_flip(i, offset, mask);
-    sim_leave();
-    return e;
-}
-
-enum err sim_disk_wipe(uint32_t host, const char *path)
-{
-    sim_enter();
-    struct inode *dir;
-    enum err e = fs_lookup(host_get(host)->fs, path, &dir);
-    if (!e && !dir->is_dir)
-        e = ERR_INVALID;
-    if (!e)
-        fs_wipe(dir->fs, dir);
-    sim_leave();
-    return e;
+    int64_t drifted = (world.now - h->drift_since) / 1000 * h->drift_ppm / 1000;
+    return h->skew + drifted;
 }
 
 void sim_clock_skew(uint32_t host, int64_t ns)
 {
     sim_enter();
-    host_get(host)->skew = ns;
+    struct host *h = host_get(host);
+    h->skew = ns;
+    h->drift_since = world.now;
+    sim_leave();
+}
+
+void sim_clock_step(uint32_t host, int64_t ns)
+{
+    sim_enter();
+    host_get(host)->skew += ns;
+    sim_leave();
+}
+
+void sim_clock_drift(uint32_t host, int32_t ppm)
+{
+    sim_enter();
+    struct host *h = host_get(host);
+    h->skew = host_wall_offset(h);
+    h->drift_since = world.now;
+    h->drift_ppm = ppm;
     sim_leave();
 }

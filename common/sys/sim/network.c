@@ -8,6 +8,9 @@
 
 enum { DELAY_NS = 50000, DELAY_SPREAD_NS = 300000, LATE_ONE_IN = 1024 };
 static const int64_t LATE_NS = 30 * SYS_MS;
+/* A lost packet is sent again after this, then after twice as long .. */
+static const int64_t RESEND_NS = 200 * SYS_MS;
+enum { RESENDS = 5, PIECES_A_SECOND = 100, PIECE_MIN = 512 };
 static const int64_t REPEAT_NS = 50 * SYS_MS; /* how often a cut link is tried */
 
 static const struct link *find_link(uint32_t from, uint32_t to)
@@ -41,7 +44,21 @@ int64_t network_delay(uint32_t from, uint32_t to)
     int64_t delay = DELAY_NS + (int64_t)sim_below(DELAY_SPREAD_NS) + (l ? l->delay : 0);
     if (sim_below(LATE_ONE_IN) == 0)
         delay += LATE_NS;
+    if (l && l->jitter)
+        delay += (int64_t)sim_below((uint64_t)l->jitter);
+    int64_t resend = RESEND_NS;
+    for (int i = 0; l && l->loss && i < RESENDS && sim_below(100) < l->loss; i++, resend *= 2)
+        delay += resend;
     return delay;
+}
+
+/* When the last of n bytes that are given to the link now has left it. */
+static int64_t link_send(struct link *l, size_t n)
+{
+    if (l->busy_until < world.now)
+        l->busy_until = world.now;
+    l->busy_until += (int64_t)(n * (uint64_t)SYS_SECOND / l->bandwidth);
+    return l->busy_until;
 }
 
 /* ---- streams ---- */
@@ -98,7 +115,7 @@ static void deliver(struct stream *t, struct packet *p)
         return;
     }
     world_free(p);
-    if (kind == PACKET_DATA && !reader && t->back && t->back->reader) {
+    if (kind == PACKET_DATA && (!reader || reader->half_open) && t->back && t->back->reader) {
         stream_put(t->back, PACKET_RESET, NULL, 0); /* data for a closed socket */
     } else if (kind == PACKET_FIN && reader) {
         t->fin_arrived = true;
@@ -141,7 +158,19 @@ void stream_put_at(struct stream *t, enum packet_kind kind, const void *data, si
 
 void stream_put(struct stream *t, enum packet_kind kind, const void *data, size_t n)
 {
-    stream_put_at(t, kind, data, n, world.now + network_delay(t->from, t->to));
+    const struct link *found = find_link(t->from, t->to);
+    if (kind != PACKET_DATA || !found || !found->bandwidth) {
+        stream_put_at(t, kind, data, n, world.now + network_delay(t->from, t->to));
+        return;
+    }
+    struct link *l = need_link(t->from, t->to);
+    size_t most = (size_t)(l->bandwidth / PIECES_A_SECOND);
+    most = most < PIECE_MIN ? PIECE_MIN : most;
+    for (size_t done = 0, part; done < n; done += part) {
+        part = n - done < most ? n - done : most;
+        int64_t at = link_send(l, part) + network_delay(t->from, t->to);
+        stream_put_at(t, kind, (const uint8_t *)data + done, part, at);
+    }
 }
 
 size_t stream_read(struct stream *t, uint8_t *out, size_t max)
@@ -248,6 +277,50 @@ void sim_delay(uint32_t from, uint32_t to, int64_t ns)
     sim_leave();
 }
 
+void sim_jitter(uint32_t from, uint32_t to, int64_t ns)
+{
+    sim_enter();
+    need_link(from, to)->jitter = ns;
+    sim_leave();
+}
+
+void sim_loss(uint32_t from, uint32_t to, unsigned percent)
+{
+    sim_enter();
+    assert(percent <= 100);
+    need_link(from, to)->loss = percent;
+    sim_leave();
+}
+
+/* What is under way leaves anew, at the new speed: else it would keep the old one's time-table. */
+static void leave_anew(struct stream *t, struct link *l)
+{
+    t->last_at = world.now;
+    for (struct packet *p = t->flying.first; p; p = p->next) {
+        int64_t at = p->at;
+        if (p->kind != PACKET_RESET) {
+            at = l->bandwidth ? link_send(l, p->bytes) : world.now;
+            at += network_delay(t->from, t->to);
+        }
+        p->at = at > t->last_at ? at : t->last_at + 1;
+        t->last_at = p->at;
+    }
+    if (t->flying.first)
+        timer_arm(&t->timer, t->flying.first->at);
+}
+
+void sim_bandwidth(uint32_t from, uint32_t to, uint64_t bytes_per_second)
+{
+    sim_enter();
+    struct link *l = need_link(from, to);
+    l->bandwidth = bytes_per_second;
+    l->busy_until = world.now;
+    for (struct stream *t = world.streams; t; t = t->next)
+        if (t->from == from && t->to == to)
+            leave_anew(t, l);
+    sim_leave();
+}
+
 void connection_break(struct sys_socket *s)
 {
     if (!s->out)
@@ -264,6 +337,17 @@ void sim_reset_connections(uint32_t a, uint32_t b)
     for (struct stream *t = world.streams; t; t = t->next)
         if (t->writer && ((t->from == a && t->to == b) || (t->from == b && t->to == a)))
             connection_break(t->writer);
+    sim_leave();
+}
+
+void sim_half_open(uint32_t gone, uint32_t other)
+{
+    sim_enter();
+    for (struct stream *t = world.streams; t; t = t->next)
+        if (t->writer && t->from == gone && t->to == other && !t->writer->reset) {
+            t->writer->half_open = true;
+            broken(t->writer);
+        }
     sim_leave();
 }
 

@@ -30,6 +30,7 @@ enum { BACKLOG = 128, WINDOW = 256 << 10 };
 struct sys_socket {
     struct object object;
     bool listener, shut_read, shut_write, reset;
+    bool half_open; /* broken on this side alone: the peer's next bytes are answered by a reset */
     struct sys_addr local, peer;
     struct stream *in, *out; /* NULL in a listener */
     struct wait_list waiters;
@@ -42,6 +43,7 @@ bool network_is_cut(uint32_t from, uint32_t to);
 int64_t network_delay(uint32_t from, uint32_t to);
 void stream_pair(struct sys_socket *a, struct sys_socket *b);
 void stream_leave(struct sys_socket *s); /* detaches a socket that closes */
+/* Data on a link of limited bandwidth goes in pieces. */
 void stream_put(struct stream *t, enum packet_kind kind, const void *data, size_t n);
 void stream_put_at(struct stream *t, enum packet_kind kind, const void *data, size_t n, int64_t at);
 size_t stream_read(struct stream *t, uint8_t *out, size_t max);

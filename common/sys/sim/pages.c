@@ -86,6 +86,7 @@ static void begin_change(struct inode *i, struct page *p, uint64_t number, int p
         }
     }
     p->dirty |= sectors;
+    p->bad &= (uint8_t)~sectors;
     p->writer = pid;
     p->written = i->fs->clock;
     list_dirty(i, p, number);
@@ -172,6 +173,8 @@ void pages_zero(struct inode *i, int pid, uint64_t offset, uint64_t n)
             p->reserved = false;
             count_pages(i, -1);
         }
+        if (p)
+            p->bad &= (uint8_t)~sectors_of(in_page, part);
         offset += part;
         n -= part;
     }
@@ -309,6 +312,27 @@ void pages_crash(struct inode *i, int pid, enum survival how)
             promote(page_at(i, i->listed[k]));
 }
 
+void pages_plant(struct inode *i, uint64_t offset, const uint8_t *data, size_t n)
+{
+    while (n > 0) {
+        size_t in_page = offset % PAGE;
+        size_t part = PAGE - in_page < n ? PAGE - in_page : n;
+        struct page *p = page_need(i, offset / PAGE);
+        if (!occupies(p))
+            count_pages(i, 1);
+        if (!p->data)
+            p->data = world_alloc(PAGE);
+        if (p->dirty && !p->durable) /* zeros until now */
+            p->durable = world_alloc(PAGE);
+        memcpy(p->data + in_page, data, part);
+        if (p->durable)
+            memcpy(p->durable + in_page, data, part);
+        data += part;
+        offset += part;
+        n -= part;
+    }
+}
+
 void pages_flip(struct inode *i, uint64_t offset, uint8_t mask)
 {
     struct page *p = page_need(i, offset / PAGE);
@@ -320,6 +344,22 @@ void pages_flip(struct inode *i, uint64_t offset, uint8_t mask)
     p->data[offset % PAGE] ^= mask;
     if (p->durable)
         p->durable[offset % PAGE] ^= mask;
+}
+
+void pages_make_bad(struct inode *i, uint64_t offset, uint64_t n)
+{
+    for (uint64_t s = offset / SECTOR; s <= (offset + n - 1) / SECTOR; s++)
+        page_need(i, s / SECTORS)->bad |= (uint8_t)(1u << s % SECTORS);
+}
+
+bool pages_bad(const struct inode *i, uint64_t offset, uint64_t n)
+{
+    for (uint64_t s = offset / SECTOR; n > 0 && s <= (offset + n - 1) / SECTOR; s++) {
+        const struct page *p = page_at(i, s / SECTORS);
+        if (p && (p->bad >> s % SECTORS & 1))
+            return true;
+    }
+    return false;
 }
 
 void pages_free(struct inode *i)

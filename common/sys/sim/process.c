@@ -345,7 +345,7 @@ int64_t sys_wall(void)
     sim_enter();
     sim_point(POINT_WALL);
     const struct host *h = sim_process()->host;
-    int64_t wall = WALL_START + world.now + (h ? h->skew : 0);
+    int64_t wall = WALL_START + world.now + (h ? host_wall_offset(h) : 0);
     sim_leave();
     return wall;
 }

@@ -32,6 +32,7 @@ struct sim_stats {
     uint64_t exits;    /* sys_exit of processes */
     uint64_t blocks_freed_by_crash, bytes_freed_by_crash;
     uint64_t sectors_torn; /* unsynced sectors that a crash took back */
+    uint64_t disk_lies;    /* writes and syncs that were acknowledged and not done */
 };
 
 void sim_init(uint64_t seed);
@@ -77,15 +78,29 @@ struct sim_leaks sim_leaks(int pid);
 /* ---- hosts: 10.0.0.host; host 1..65535 ---- */
 
 struct sys_addr sim_addr(uint32_t host, uint16_t port);
-void sim_clock_skew(uint32_t host, int64_t ns); /* added to sys_wall */
+/* The wall clock (sys_wall) alone: sys_now is true everywhere. A change shows as a jump. */
+void sim_clock_skew(uint32_t host, int64_t ns);   /* how far off it is; ends a drift so far */
+void sim_clock_step(uint32_t host, int64_t ns);   /* jumps forward, or back when negative */
+void sim_clock_drift(uint32_t host, int32_t ppm); /* runs fast (slow) by this from now on */
 
 /* ---- network ---- */
 
-/* Nothing passes from one to the other; what was sent waits, as TCP would. */
+/* Packets of one direction of a connection keep their order; different connections, and the two
+ * directions of one, are delayed each by itself, so that what was sent first may arrive last.
+ *
+ * Nothing passes from one to the other; what was sent waits, as TCP would. */
 void sim_cut(uint32_t from, uint32_t to, bool cut);
-void sim_partition(uint32_t a, uint32_t b, bool cut);   /* both ways */
-void sim_delay(uint32_t from, uint32_t to, int64_t ns); /* added to each delivery */
-void sim_reset_connections(uint32_t a, uint32_t b);
+void sim_partition(uint32_t a, uint32_t b, bool cut);    /* both ways */
+void sim_delay(uint32_t from, uint32_t to, int64_t ns);  /* added to each delivery */
+void sim_jitter(uint32_t from, uint32_t to, int64_t ns); /* random below this, added to each */
+/* Each packet is lost with this probability and sent again 0.2 s later, then 0.4 s .. later. */
+void sim_loss(uint32_t from, uint32_t to, unsigned percent);
+/* A slow link that all connections share; bytes a second, 0: no limit. What is under way keeps to
+ * the new speed. */
+void sim_bandwidth(uint32_t from, uint32_t to, uint64_t bytes_per_second);
+void sim_reset_connections(uint32_t a, uint32_t b); /* both ends learn of it at once */
+/* Host gone drops its connections to other, whose ends stay open: each is told when it sends. */
+void sim_half_open(uint32_t gone, uint32_t other);
 void sim_random_resets(uint64_t mean_sends); /* 0: none */
 
 /* ---- disks: the files of a host at or below a path; "/" for all. At most 16 rules a host. ---- */
@@ -93,10 +108,27 @@ void sim_random_resets(uint64_t mean_sends); /* 0: none */
 /* The nth file primitive there from now on fails (1: the next); sticky: and all after it. nth 0
  * ends it. */
 void sim_disk_fail(uint32_t host, const char *path, uint64_t nth, enum err error, bool sticky);
+enum sim_disk_kind {
+    SIM_DISK_READ = 1,
+    SIM_DISK_WRITE = 2, /* also allocate, punch, truncate */
+    SIM_DISK_SYNC = 4,  /* of files and directories */
+    SIM_DISK_NAMES = 8, /* open, lock, rename, unlink, mkdir, rmdir */
+    SIM_DISK_ALL = 15,
+};
+/* The same, counting and failing only these kinds. One rule a path: replaces sim_disk_fail's. */
+void sim_disk_fail_kinds(uint32_t host, const char *path, unsigned kinds, uint64_t nth,
+                         enum err error, bool sticky);
+/* The nth write (sync) there from now on is answered with OK, and: nothing was written; it went over
+ * other bytes at or below path; nothing was made durable. One lie a path. nth 0 ends it. */
+enum sim_disk_lie { SIM_WRITE_LOST, SIM_WRITE_MISDIRECTED, SIM_SYNC_LOST };
+void sim_disk_lie(uint32_t host, const char *path, uint64_t nth, enum sim_disk_lie lie);
 void sim_disk_hang(uint32_t host, const char *path, bool hung);
 void sim_disk_slow(uint32_t host, const char *path, int64_t ns); /* added to each primitive */
 uint64_t sim_disk_primitives(uint32_t host);                     /* counted since the start */
 void sim_disk_limit(uint32_t host, uint64_t bytes); /* the whole host's; default 64 GiB */
 /* Changes one byte by xor, on the platter and in the cache. */
 enum err sim_disk_flip(uint32_t host, const char *path, uint64_t offset, uint8_t mask) MUST_USE;
+/* Reads of these bytes fail with ERR_IO until the sectors are written again or given back. */
+enum err sim_disk_bad_sectors(uint32_t host, const char *path, uint64_t offset,
+                              uint64_t n) MUST_USE;
 enum err sim_disk_wipe(uint32_t host, const char *path) MUST_USE; /* empties a directory, durably */

@@ -162,15 +162,19 @@ void file_destroy(struct sys_file *f);
 struct disk_rule {
     char path[256];
     uint64_t fail_after; /* primitives until it fails; 0: does not */
+    unsigned fail_kinds;
     enum err error;
     bool sticky, hung;
+    uint64_t lie_after; /* writes or syncs until it lies; 0: does not */
+    enum sim_disk_lie lie;
     int64_t slow_ns;
 };
 enum { DISK_RULES = 16 };
 struct host {
     uint32_t number;
     struct host *next;
-    int64_t skew;
+    int64_t skew, drift_since;
+    int32_t drift_ppm;
     uint16_t next_port;
     struct fs *fs;
     struct disk_rule rules[DISK_RULES];
@@ -180,14 +184,20 @@ struct host {
 struct host *host_get(uint32_t number);
 struct host *host_find(uint32_t number); /* NULL when nothing was ever there */
 /* Counts a file primitive at path, waits as long as it takes there, says how it fails. */
-enum err disk_primitive(const char *path, int64_t least_ns, int64_t spread_ns);
+enum err disk_primitive(const char *path, unsigned kind, int64_t least_ns, int64_t spread_ns);
+/* Counts a write or sync at path towards that lie; true: this one lies. */
+bool disk_lies(const char *path, enum sim_disk_lie lie);
+int64_t host_wall_offset(const struct host *h); /* of its wall clock, ns */
 
 /* ---- the world ---- */
 
 struct link { /* a rule for what goes from one host to another */
     uint32_t from, to;
     bool cut;
-    int64_t delay;
+    int64_t delay, jitter;
+    unsigned loss;      /* percent */
+    uint64_t bandwidth; /* bytes a second; 0: no limit */
+    int64_t busy_until; /* when its last byte so far has left */
     struct link *next;
 };
 
