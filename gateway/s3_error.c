@@ -81,6 +81,8 @@ enum s3_error s3_error_from(enum err e)
         return S3_ACCESS_DENIED;
     case ERR_UNSUPPORTED:
         return S3_NOT_IMPLEMENTED;
+    case ERR_METADATA_FULL:
+        return S3_INSUFFICIENT_STORAGE;
     /* A client may try these again; ERR_NO_SPACE ends when an operator has made room. */
     case ERR_NO_SPACE:
     case ERR_TOO_OLD:

@@ -30,6 +30,8 @@
       "The specified location constraint is not valid for this region.")                           \
     X(S3_INCOMPLETE_BODY, "IncompleteBody", 400,                                                   \
       "You did not provide the number of bytes specified by the Content-Length HTTP header.")      \
+    X(S3_INSUFFICIENT_STORAGE, "InsufficientStorage", 507,                                         \
+      "The metadata servers' disks are nearly full. Deletes are taken; puts wait for room.")       \
     X(S3_INTERNAL_ERROR, "InternalError", 500, "An internal error occurred. Try again.")           \
     X(S3_INVALID_ACCESS_KEY_ID, "InvalidAccessKeyId", 403,                                         \
       "The AWS access key ID that you provided does not exist in our records.")                    \

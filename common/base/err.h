@@ -65,7 +65,8 @@
     X(ERR_SHARDS_LOST, -49, true, true, "too few shards can be read")                        \
     X(ERR_NO_USER, -50, true, false, "no such user or key")                                  \
     X(ERR_DIGEST, -51, true, false, "the content differs from its declared digest")          \
-    X(ERR_UNAVAILABLE, -52, true, true, "temporarily unavailable")
+    X(ERR_UNAVAILABLE, -52, true, true, "temporarily unavailable")                           \
+    X(ERR_METADATA_FULL, -60, true, false, "the metadata servers' disks are nearly full")
 
 enum err {
 #define X(name, value, known, retryable, text) name = value,

@@ -14,6 +14,16 @@ enum health_level { HEALTH_OK, HEALTH_WARN, HEALTH_ERR };
       "Start that metadata server again, or look into its log.")                               \
     X(METADATA_TOLERATES_LESS, HEALTH_WARN,                                                    \
       "Let every member join until all vote, and keep their number odd.")                      \
+    X(METADATA_DISK_FULL, HEALTH_ERR,                                                          \
+      "Puts are refused: make room on these servers' disks, or delete objects.")               \
+    X(METADATA_DISK_HANGS, HEALTH_WARN,                                                        \
+      "Its log or state stands still: look at that server's disk and the kernel's log.")       \
+    X(METADATA_CLOCK_OFF, HEALTH_WARN,                                                         \
+      "Set that server's clock (see to NTP); until then it does not lead.")                    \
+    X(METADATA_CLOCKS_DISAGREE, HEALTH_ERR,                                                    \
+      "Set the metadata servers' clocks (see to NTP); until then nothing deleted is freed.")   \
+    X(METADATA_TIME_HELD, HEALTH_WARN,                                                         \
+      "If log time is right, cairn raft confirm-time; else set the clocks before it ends.")    \
     X(DISK_DOWN, HEALTH_WARN,                                                                  \
       "Start its chunkserver; if the disk is lost, say so with cairn disk fail ID.")           \
     X(DISK_FAILED, HEALTH_WARN,                                                                \

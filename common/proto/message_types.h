@@ -4,13 +4,14 @@
 
 enum message_type {
     /* metadata: control transport */
-    MSG_COMMAND = 1,   /* Command -> Result */
-    MSG_QUERY = 2,     /* Query -> Answer */
-    MSG_MEMBERS = 3,   /* (empty Members) -> Members; answered by any member, leader or not */
-    MSG_HEARTBEAT = 4, /* Heartbeat -> HeartbeatReply; leader only */
-    MSG_REPORTS = 5,   /* (empty Reports) -> Reports; leader only */
-    MSG_JOIN = 6,      /* Join -> Members; leader only */
-    MSG_RAFT = 16,     /* one-way, between members */
+    MSG_COMMAND = 1,      /* Command -> Result */
+    MSG_QUERY = 2,        /* Query -> Answer */
+    MSG_MEMBERS = 3,      /* (empty Members) -> Members; answered by any member, leader or not */
+    MSG_HEARTBEAT = 4,    /* Heartbeat -> HeartbeatReply; leader only */
+    MSG_REPORTS = 5,      /* (empty Reports) -> Reports; leader only */
+    MSG_JOIN = 6,         /* Join -> Members; leader only */
+    MSG_RAFT = 16,        /* one-way, between members */
+    MSG_MEMBER_NOTE = 17, /* one-way, between members */
 
     /* every role: control transport */
     MSG_NODE_STATUS = 32, /* (empty NodeStatus) -> NodeStatus */
