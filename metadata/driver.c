@@ -173,12 +173,16 @@ static void step_progress(struct driver *d, uint64_t persisted, uint64_t applied
     }
 }
 
-/* Hazard 23: heartbeats must not keep a leader in office whose disk hangs; nor does it stand. */
+/* Hazards 23 and 6: heartbeats must not keep a leader in office whose disk hangs, or whom its clock
+ * does not allow to lead; nor does such a member stand. */
 static void step_tick(struct driver *d, bool stalled)
 {
-    if (stalled) {
+    const struct driver_callbacks *c = &d->options.callbacks;
+    bool fit = !c->tick || c->tick(c->arg);
+    if (stalled || !fit) {
         if (raft_is_leader(d->raft))
-            log_warn("raft", "the log or the state stands still, leadership is given up term=%llu",
+            log_warn("raft", "%s, leadership is given up term=%llu",
+                     stalled ? "the log or the state stands still" : "the clock is off",
                      (unsigned long long)raft_term(d->raft));
         must(driver_step(d, &(struct raft_event){.type = RAFT_RESIGN}));
     }

@@ -43,6 +43,9 @@ struct driver_callbacks {
     /* Driver thread; may be NULL. On each change of role, leader, term or configuration. Must not
      * block. */
     void (*changed)(void *arg, const struct raft_status *status);
+    /* Driver thread; may be NULL. With each tick; must not block. False: this member must not lead
+     * now, it gives leadership up and does not stand. */
+    bool (*tick)(void *arg);
 };
 
 enum {
@@ -120,3 +123,4 @@ struct driver_status {
 };
 void driver_status(struct driver *d, struct driver_status *out);
 bool driver_is_leader(struct driver *d);
+bool driver_stalled(struct driver *d);

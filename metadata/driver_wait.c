@@ -222,3 +222,11 @@ bool driver_is_leader(struct driver *d)
     sys_mutex_unlock(&d->lock);
     return leads;
 }
+
+bool driver_stalled(struct driver *d)
+{
+    sys_mutex_lock(&d->lock);
+    bool stalled = d->status.stalled;
+    sys_mutex_unlock(&d->lock);
+    return stalled;
+}

@@ -260,7 +260,9 @@ static void retire(struct duties *d)
  * are too old) needs it to go on. A command that changes nothing carries the time. */
 static void keep_time(struct duties *d)
 {
-    if (sys_wall() - state_time(d->service->state) < TIME_STANDS_AT_MOST)
+    int64_t time;
+    if (!service_clock(d->service, &time) ||
+        time - state_time(d->service->state) < TIME_STANDS_AT_MOST)
         return;
     SetDisksUp nothing = SET_DISKS_UP__INIT;
     Command command = COMMAND__INIT;

@@ -12,7 +12,7 @@
  *
  * so that no connection thread and no thread of the driver ever waits. */
 
-enum { WORKERS = 4, COMMAND_BYTES_MAX = RAFT_COMMAND_MAX - 16, PATH_MAX_BYTES = SYS_PATH_MAX };
+enum { WORKERS = 4, COMMAND_BYTES_MAX = RAFT_COMMAND_MAX - 16 };
 
 /* A request that waits for its barrier or for a worker. */
 struct job {
@@ -23,17 +23,17 @@ struct job {
 
 /* ---- commands ---- */
 
-/* The leader's time for its next command: its wall clock, but never less than what it or the state
- * has seen. */
+/* The leader's time for its next command: never less than what it or the state has seen. */
 static int64_t stamp(struct metadata_service *s)
 {
-    int64_t wall = sys_wall();
+    int64_t clock;
+    bool known = service_clock(s, &clock);
     int64_t applied = state_time(s->state);
     sys_mutex_lock(&s->lock);
     if (s->stamped < applied)
         s->stamped = applied;
-    if (s->stamped < wall)
-        s->stamped = wall;
+    if (known && s->stamped < clock)
+        s->stamped = clock;
     int64_t time = s->stamped;
     sys_mutex_unlock(&s->lock);
     return time;
@@ -80,7 +80,10 @@ static void handle_command(void *service, struct rpc_request *request)
         return;
     }
     /* A command of a later version would stop every member: it never enters the log. */
-    enum err e = state_check_command(raw, n);
+    bool grows;
+    enum err e = state_check_command(raw, n, &grows);
+    if (e == OK && grows && service_growth_refused(s))
+        e = ERR_METADATA_FULL;
     if (e != OK) {
         rpc_reply(request, e, NULL, NULL, 0, 0);
         return;
@@ -100,6 +103,8 @@ enum err service_execute(struct metadata_service *s, Command *command, int64_t d
     uint8_t *packed;
     size_t n;
     *result = NULL;
+    if (state_command_grows(command) && service_growth_refused(s))
+        return ERR_METADATA_FULL;
     enum err e = message_pack(&command->base, arena, COMMAND_BYTES_MAX, &packed, &n);
     if (e != OK)
         return e;
@@ -239,6 +244,8 @@ static void describe_members(struct metadata_service *s, struct arena *arena, Me
     out->cluster = (ProtobufCBinaryData){.len = UUID_BYTES,
                                          .data = arena_copy(arena, s->cluster.bytes, UUID_BYTES)};
     out->time = state_time(s->state);
+    out->time_held_ns = service_time_held(s, out->time);
+    service_notes_describe(s, out);
 }
 
 static bool stopping(struct metadata_service *s)
@@ -366,6 +373,7 @@ size_t metadata_service_routes(struct metadata_service *s, struct rpc_route *out
         {MSG_REPORTS, NULL, handle_reports, s},
         {MSG_JOIN, &join__descriptor, handle_join, s},
         {MSG_RAFT, &raft_bytes__descriptor, service_raft_handle, s},
+        {MSG_MEMBER_NOTE, &member_note__descriptor, service_notes_handle, s},
     };
     memcpy(out, routes, sizeof routes);
     return METADATA_ROUTES;
@@ -414,90 +422,12 @@ enum err metadata_service_call(void *service, uint16_t type, const ProtobufCMess
     return ERR_UNSUPPORTED;
 }
 
-/* ---- making, starting, stopping ---- */
-
-static enum err sub_path(const char *directory, const char *name, char out[PATH_MAX_BYTES])
-{
-    size_t n = strlen(directory), m = strlen(name);
-    if (n + m + 2 > PATH_MAX_BYTES)
-        return ERR_TOO_BIG;
-    memcpy(out, directory, n);
-    out[n] = '/';
-    memcpy(out + n + 1, name, m + 1);
-    return OK;
-}
-
-static raft_id random_member(void)
-{
-    raft_id id = 0;
-    while (id == 0)
-        sys_random(&id, sizeof id);
-    return id;
-}
-
-static enum err create_member(const char *directory, const struct uuid *cluster, raft_id member,
-                              const struct raft_configuration *first)
-{
-    char log[PATH_MAX_BYTES];
-    enum err e = sub_path(directory, "log", log);
-    if (e == OK)
-        e = sys_dir_make(directory);
-    const struct log_store_options options = {.directory = log};
-    const struct log_store_identity identity = {.cluster = *cluster, .member = member};
-    if (e == OK)
-        e = driver_create(&options, &identity, first);
-    return e == OK ? sys_dir_sync(directory) : e;
-}
-
-enum err metadata_service_create(const char *directory, const struct uuid *cluster,
-                                 const char *address, bool bootstrap, uint64_t *member)
-{
-    *member = random_member();
-    struct raft_configuration first = {0};
-    enum err e = raft_configuration_set(&first, *member, RAFT_VOTER, address);
-    return e == OK ? create_member(directory, cluster, *member, bootstrap ? &first : NULL) : e;
-}
-
-enum err metadata_service_create_group(const char *const *directories, const char *const *addresses,
-                                       size_t count, const struct uuid *cluster)
-{
-    struct raft_configuration first = {0};
-    raft_id members[RAFT_MEMBERS_MAX];
-    if (count == 0 || count > RAFT_MEMBERS_MAX)
-        return ERR_INVALID;
-    enum err e = OK;
-    for (size_t i = 0; e == OK && i < count; i++) {
-        members[i] = random_member();
-        e = raft_configuration_set(&first, members[i], RAFT_VOTER, addresses[i]);
-    }
-    for (size_t i = 0; e == OK && i < count; i++)
-        e = create_member(directories[i], cluster, members[i], &first);
-    return e;
-}
-
-enum err metadata_service_peek(const char *directory, struct uuid *cluster, uint64_t *member)
-{
-    char log[PATH_MAX_BYTES];
-    enum err e = sub_path(directory, "log", log);
-    if (e != OK)
-        return e;
-    const struct log_store_options options = {.directory = log};
-    struct log_store *store;
-    struct log_recovery recovery;
-    e = log_store_open(&options, &store, &recovery);
-    if (e != OK)
-        return e;
-    *cluster = recovery.identity.cluster;
-    *member = recovery.identity.member;
-    log_recovery_release(&recovery);
-    log_store_close(store);
-    return OK;
-}
+/* ---- starting, stopping ---- */
 
 static enum err start_driver(struct metadata_service *s)
 {
-    char log[PATH_MAX_BYTES];
-    enum err e = sub_path(s->config.directory, "log", log);
+    char log[SYS_PATH_MAX];
+    enum err e = service_path(s->config.directory, "log", log);
     if (e != OK)
         return e;
     const struct timeouts *t = &s->config.timeouts;
@@ -507,7 +437,11 @@ static enum err start_driver(struct metadata_service *s)
         .election_min_ticks = (uint32_t)(t->election_min / t->raft_tick),
         .election_max_ticks = (uint32_t)(t->election_max / t->raft_tick),
         .applied = state_applied(s->state),
-        .callbacks = {.arg = s, .send = service_raft_send, .apply = apply, .changed = changed},
+        .callbacks = {.arg = s,
+                      .send = service_raft_send,
+                      .apply = apply,
+                      .changed = changed,
+                      .tick = service_notes_tick},
     };
     struct log_store_identity identity;
     e = driver_start(&options, &identity, &s->driver);
@@ -518,6 +452,7 @@ static enum err start_driver(struct metadata_service *s)
     struct driver_status status;
     driver_status(s->driver, &status);
     service_raft_configure(s, &status.raft.configuration);
+    service_notes_start(s);
     return OK;
 }
 
@@ -539,10 +474,13 @@ enum err metadata_service_start(const struct metadata_service_config *config,
     sys_mutex_init(&s->lock);
     sys_mutex_init(&s->queue_lock);
     sys_cond_init(&s->queue_some);
+    sys_cond_init(&s->linked_idle);
+    sys_cond_init(&s->space.stop);
     s->queue_last = &s->queue_first;
     reports_init(&s->reports);
-    char directory[PATH_MAX_BYTES];
-    enum err e = sub_path(config->directory, "state", directory);
+    char directory[SYS_PATH_MAX];
+    space_guard_prepare(s);
+    enum err e = service_path(config->directory, "state", directory);
     if (e == OK)
         e = state_open(directory, &s->state);
     s->duties = duties_new(s);
@@ -550,6 +488,8 @@ enum err metadata_service_start(const struct metadata_service_config *config,
         e = start_driver(s);
     if (e == OK)
         e = start_workers(s);
+    if (e == OK)
+        e = space_guard_start(s);
     if (e != OK) {
         log_error("metadata", "the member in %s does not start: %s", config->directory,
                   err_text(e));
@@ -565,6 +505,8 @@ void metadata_service_stop(struct metadata_service *s)
     if (!s)
         return;
     duties_stop(s->duties);
+    service_raft_unlink(s);
+    space_guard_stop(s);
     sys_mutex_lock(&s->queue_lock);
     s->stopping = true;
     sys_mutex_unlock(&s->queue_lock);
@@ -582,6 +524,8 @@ void metadata_service_stop(struct metadata_service *s)
         state_close(s->state);
     reports_release(&s->reports);
     sys_cond_release(&s->queue_some);
+    sys_cond_release(&s->linked_idle);
+    sys_cond_release(&s->space.stop);
     sys_mutex_release(&s->queue_lock);
     sys_mutex_release(&s->lock);
     sys_free(s);

@@ -7,6 +7,7 @@
 #include "common/proto/command.pb-c.h"
 #include "common/proto/query.pb-c.h"
 #include "common/proto/service.pb-c.h"
+#include "metadata/clock_agreement.h"
 #include "metadata/driver.h"
 #include "metadata/service.h"
 #include "metadata/state/state.h"
@@ -39,12 +40,51 @@ struct raft_peer {
     char address[RAFT_ADDRESS_MAX + 1];
     struct rpc_peer *peer;           /* over the wire, or */
     struct metadata_service *linked; /* in this process */
+    bool gone;                       /* was in this process, and has stopped */
+};
+
+/* How this member's clock stands to those of the voters (member_notes.c). */
+enum clock_state {
+    CLOCK_UNKNOWN,  /* too few of them have been heard of */
+    CLOCK_ALONE,    /* the only voter: nobody to compare with */
+    CLOCK_AGREES,   /* with a majority of which it is one */
+    CLOCK_OUTSIDE,  /* a majority agrees on another time */
+    CLOCK_DISAGREE, /* there is no such majority */
+};
+/* What another member said of itself last. */
+struct member_note {
+    raft_id id;
+    int64_t heard;            /* sys_now */
+    int64_t clock_at;         /* sys_now of the answer that clock is from; 0: none yet */
+    struct clock_range clock; /* its wall clock less this member's monotonic one, ns */
+    bool disk_known, disk_low, ballast_gone, stalled;
+    uint64_t disk_free_bytes;
+};
+struct member_notes {
+    bool on;        /* the member has been started */
+    int64_t ask_at; /* sys_now of the next round */
+    struct member_note v[SERVICE_PEERS_MAX];
+    size_t count;
+    enum clock_state clock;
+    struct clock_range agreed; /* wall clock less monotonic one, ns; with AGREES and OUTSIDE */
+    int64_t outside_since;     /* sys_now; 0: it is not */
+    bool fit;                  /* to lead, by its clock */
 };
 
 /* Log time beside this member's own elapsed time (time_watch.c); under the service's lock. */
 struct time_watch {
     int64_t log_time, now; /* where both stood when it began to watch, or at the last step */
     int64_t held_until;    /* sys_now */
+    int64_t stepped_to;    /* log time after the last step: confirming it ends the hold */
+};
+
+/* The room for this member's log and state (space_guard.c); under the service's lock. */
+struct space_guard {
+    struct sys_thread *thread; /* its own: warned; and what it alone changes it reads unlocked */
+    struct sys_cond stop;
+    bool stopping, warned;
+    bool known, low, ballast;
+    uint64_t free_bytes;
 };
 
 struct job; /* a request on its way to a worker */
@@ -56,12 +96,16 @@ struct metadata_service {
     struct driver *driver;
     struct state *state;
 
-    struct sys_mutex lock; /* stamp, configuration, peers */
+    struct sys_mutex lock; /* stamp, configuration, peers, notes, time_watch */
     int64_t stamped;       /* highest time given to a command */
     struct time_watch time_watch;
     struct raft_configuration configuration; /* as the driver told last */
     struct raft_peer peers[SERVICE_PEERS_MAX];
     size_t peer_count;
+    size_t linked_calls; /* into members of this process, under way */
+    struct sys_cond linked_idle;
+    struct member_notes notes;
+    struct space_guard space;
 
     struct sys_mutex queue_lock;
     struct sys_cond queue_some;
@@ -75,10 +119,39 @@ struct metadata_service {
     struct duties *duties;
 };
 
+/* service_create.c: "DIRECTORY/NAME". ERR_TOO_BIG. */
+enum err service_path(const char *directory, const char *name, char out[SYS_PATH_MAX]) MUST_USE;
+
 /* service_raft.c: callbacks of the driver, and the route of MSG_RAFT. */
 void service_raft_configure(struct metadata_service *s, const struct raft_configuration *c);
 void service_raft_send(void *service, const struct raft_message *m);
 void service_raft_handle(void *service, struct rpc_request *request);
+/* The way to a member of the configuration, or to one that gave its address with a message ("" and
+ * NULL: none). False: there is none. When out->linked is set, end with service_peer_leave. */
+bool service_peer_enter(struct metadata_service *s, raft_id id, const char *address,
+                        struct raft_peer *out);
+void service_peer_leave(struct metadata_service *s, const struct raft_peer *peer);
+/* Before a member of several in one process stops: the others reach it no more. */
+void service_raft_unlink(struct metadata_service *s);
+
+/* member_notes.c: what members tell one another of their clocks and disks. The tick is the driver's:
+ * false when this member must not lead. */
+void service_notes_start(struct metadata_service *s);
+bool service_notes_tick(void *service);
+void service_notes_handle(void *service, struct rpc_request *request);
+/* The time for a leader's next command, by its own clock inside of what a majority agrees on.
+ * False: there is no such time, log time stands still. */
+bool service_clock(struct metadata_service *s, int64_t *time);
+void service_notes_describe(struct metadata_service *s, Members *out);
+/* Locked. Whether this member has lately said that its disk is nearly full. */
+bool service_note_low(struct metadata_service *s, raft_id id, int64_t now);
+
+/* space_guard.c. prepare: before log and state are opened. */
+void space_guard_prepare(struct metadata_service *s);
+enum err space_guard_start(struct metadata_service *s) MUST_USE;
+void space_guard_stop(struct metadata_service *s);
+/* Whether a voter's disk is so full that nothing may be added. */
+bool service_growth_refused(struct metadata_service *s);
 
 /* service.c: proposes a command of the leader's own and waits for its result. *result in arena. */
 enum err service_execute(struct metadata_service *s, Command *command, int64_t deadline,
@@ -99,9 +172,10 @@ int64_t reports_oldest_read(struct reports *r, int64_t heard_since);
 /* Copies all of it into the arena. */
 void reports_copy(struct reports *r, struct arena *arena, Reports *out);
 
-/* time_watch.c: to be told of log time as often as it is looked at, by every member. true: it has made
- * a step, and nothing may be destroyed for its sake (hazard 6). */
-bool service_time_held(struct metadata_service *s, int64_t log_time);
+/* time_watch.c: to be told of log time as often as it is looked at, by every member. Not 0: it has made
+ * a step, and for so many ns nothing may be destroyed for its sake (hazard 6): whatever deletes or
+ * gives up by log time asks here first. */
+int64_t service_time_held(struct metadata_service *s, int64_t log_time);
 
 /* duties.c: failure detection and placement */
 struct duties *duties_new(struct metadata_service *s);

@@ -18,7 +18,7 @@ static struct raft_peer *known_peer(struct metadata_service *s, raft_id id)
 static struct raft_peer *peer_of(struct metadata_service *s, raft_id id, const char *address)
 {
     struct raft_peer *p = known_peer(s, id);
-    if (p && (p->linked || strcmp(p->address, address) == 0))
+    if (p && (p->linked || p->gone || strcmp(p->address, address) == 0))
         return p;
     if (!p) {
         if (s->peer_count == SERVICE_PEERS_MAX)
@@ -61,31 +61,58 @@ static void deliver(struct metadata_service *to, const void *bytes, size_t n, co
         return; /* dropped: the inbox is full */
 }
 
+bool service_peer_enter(struct metadata_service *s, raft_id id, const char *address,
+                        struct raft_peer *out)
+{
+    sys_mutex_lock(&s->lock);
+    const struct raft_member *member = raft_configuration_find(&s->configuration, id);
+    struct raft_peer *p;
+    if (member)
+        p = peer_of(s, id, member->address);
+    else if (address && address[0] && strlen(address) <= RAFT_ADDRESS_MAX)
+        p = peer_of(s, id, address);
+    else
+        p = known_peer(s, id);
+    bool found = p && (p->linked || p->peer);
+    if (found) {
+        *out = *p;
+        s->linked_calls += p->linked != NULL;
+    }
+    sys_mutex_unlock(&s->lock);
+    return found;
+}
+
+void service_peer_leave(struct metadata_service *s, const struct raft_peer *peer)
+{
+    if (!peer->linked)
+        return;
+    sys_mutex_lock(&s->lock);
+    if (--s->linked_calls == 0)
+        sys_cond_broadcast(&s->linked_idle);
+    sys_mutex_unlock(&s->lock);
+}
+
 void service_raft_send(void *service, const struct raft_message *m)
 {
     struct metadata_service *s = service;
-    sys_mutex_lock(&s->lock);
-    const struct raft_member *member = raft_configuration_find(&s->configuration, m->to);
-    struct raft_peer *p = member ? peer_of(s, m->to, member->address) : known_peer(s, m->to);
-    struct metadata_service *linked = p ? p->linked : NULL;
-    struct rpc_peer *peer = p ? p->peer : NULL;
-    sys_mutex_unlock(&s->lock);
-    if (!linked && !peer)
+    struct raft_peer p;
+    if (!service_peer_enter(s, m->to, NULL, &p))
         return;
     size_t n = raft_codec_size(m);
     uint8_t *bytes = sys_alloc(n);
     raft_codec_encode(m, bytes);
-    if (linked) {
-        deliver(linked, bytes, n, NULL);
+    if (p.linked) {
+        deliver(p.linked, bytes, n, NULL);
     } else {
         RaftBytes body = RAFT_BYTES__INIT;
         body.message = (ProtobufCBinaryData){.len = n, .data = bytes};
         body.address = (char *)(uintptr_t)s->config.address;
-        if (rpc_control_notify(peer, MSG_RAFT, &body.base) != OK) {
+        if (rpc_control_notify(p.peer, MSG_RAFT, &body.base) != OK) {
             /* Not connected, or its queue is full: lost, as messages may be. */
         }
     }
     sys_free(bytes);
+    service_peer_leave(s, &p);
 }
 
 void service_raft_handle(void *service, struct rpc_request *request)
@@ -107,4 +134,22 @@ void metadata_service_link(struct metadata_service *s, struct metadata_service *
     if (s->peer_count < SERVICE_PEERS_MAX)
         s->peers[s->peer_count++] = (struct raft_peer){.id = other->member, .linked = other};
     sys_mutex_unlock(&s->lock);
+}
+
+void service_raft_unlink(struct metadata_service *s)
+{
+    for (size_t i = 0; i < s->peer_count; i++) {
+        struct metadata_service *other = s->peers[i].linked;
+        if (!other)
+            continue;
+        sys_mutex_lock(&other->lock);
+        struct raft_peer *p = known_peer(other, s->member);
+        if (p) {
+            p->linked = NULL;
+            p->gone = true;
+        }
+        while (other->linked_calls > 0)
+            (void)sys_cond_wait(&other->linked_idle, &other->lock, SYS_FOREVER);
+        sys_mutex_unlock(&other->lock);
+    }
 }

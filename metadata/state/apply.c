@@ -63,12 +63,26 @@ static enum err command_unpack(struct arena *arena, const void *data, size_t n, 
     return OK;
 }
 
-enum err state_check_command(const void *data, size_t n)
+bool state_command_grows(const Command *command)
+{
+    switch (command->body_case) {
+    case COMMAND__BODY_CREATE_BUCKET:
+    case COMMAND__BODY_PUT_OBJECT:
+    case COMMAND__BODY_CREATE_UPLOAD:
+    case COMMAND__BODY_PUT_PART:
+        return true;
+    default:
+        return false;
+    }
+}
+
+enum err state_check_command(const void *data, size_t n, bool *grows)
 {
     struct arena arena;
     Command *command;
     arena_init(&arena);
     enum err e = command_unpack(&arena, data, n, &command);
+    *grows = e == OK && state_command_grows(command);
     arena_release(&arena);
     return e;
 }
@@ -118,6 +132,8 @@ static enum err run_cluster(struct apply *a, const Command *c)
         return apply_finish_holder(a, c->finish_holder);
     case COMMAND__BODY_SET_FEATURE_LEVEL:
         return set_feature_level(a, c->set_feature_level);
+    case COMMAND__BODY_CONFIRM_TIME:
+        return apply_confirm_time(a, c->confirm_time);
     default:
         return ERR_UNSUPPORTED;
     }

@@ -26,6 +26,7 @@
  *   m  'a'                                   applied index, log time, hash, level, epoch
  *   m  'd' disk u32 | 'p' pool u32 | 'g' pool u32, PG u32     DiskInfo, PoolInfo, PgInfo
  *   m  'c' epoch u64                         which of them changed then
+ *   m  't'                                   log time u64 that an operator has confirmed
  *   m  'i'                                   the highest disk id ever given
  *   m  'u' name | 'k' access key             UserInfo; the name
  *

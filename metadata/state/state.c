@@ -68,6 +68,7 @@ static enum err load(struct state *s)
     atomic_store(&s->applied, meta.applied);
     atomic_store(&s->epoch, meta.epoch);
     atomic_store(&s->time, meta.time);
+    atomic_store(&s->time_confirmed, confirmed_load(&txn));
     s->next_expiry = expiry_first_due(&txn);
     s->oldest_retry = retry_first_age(&txn);
     enum err e = txn.error;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include "common/base/arena.h"
 #include "common/base/err.h"
+#include "common/proto/command.pb-c.h"
 #include "common/proto/query.pb-c.h"
 
 struct state;
@@ -36,18 +37,22 @@ struct state_entry {
 enum err state_apply(struct state *s, struct state_entry *entries, size_t count, uint64_t last,
                      struct arena *arena) MUST_USE;
 
-uint64_t state_applied(const struct state *s); /* any thread, like the two below */
-int64_t state_time(const struct state *s);     /* log time, ns */
-uint64_t state_epoch(const struct state *s);   /* of the cluster map */
+uint64_t state_applied(const struct state *s);       /* any thread, like those below */
+int64_t state_time(const struct state *s);           /* log time, ns */
+int64_t state_time_confirmed(const struct state *s); /* up to which an operator has confirmed it */
+uint64_t state_epoch(const struct state *s);         /* of the cluster map */
 
 /* The hash over all writes up to the last index that is a multiple of 1,000: equal on members that
  * applied the same log (hazard 24). Apply thread. */
 void state_checkpoint(const struct state *s, uint64_t *index, uint64_t *hash);
 
 /* Whether these bytes are a command that every member of this version takes: ask before proposing
- * what came from outside. ERR_FORMAT; ERR_UNSUPPORTED: unknown to this version, applying it would
+ * what came from outside. *grows: as state_command_grows. ERR_FORMAT; ERR_UNSUPPORTED: unknown to this version, applying it would
  * stop the member. */
-enum err state_check_command(const void *data, size_t n) MUST_USE;
+enum err state_check_command(const void *data, size_t n, bool *grows) MUST_USE;
+/* Whether it adds rows on a client's behalf: what is refused while a disk is nearly full. What frees
+ * room, finishes an upload or is an operator's is not. */
+bool state_command_grows(const Command *command);
 
 /* Answers from a snapshot of now. *answer (in arena) is set unless the store fails; its `error` is
  * returned, and its time and epoch are always filled in. */

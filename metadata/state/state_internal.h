@@ -29,7 +29,7 @@ struct state {
     int64_t next_expiry;
     uint64_t oldest_retry;
     _Atomic uint64_t applied, epoch;
-    _Atomic int64_t time;
+    _Atomic int64_t time, time_confirmed;
 };
 
 enum map_kind { MAP_DISK = 'd', MAP_POOL = 'p', MAP_PG = 'g' };
@@ -191,6 +191,10 @@ enum err apply_create_user(struct apply *a, const CreateUser *c);
 enum err apply_delete_user(struct apply *a, const DeleteUser *c);
 void key_user(struct key *k, const char *name);
 void key_access(struct key *k, const char *access_key);
+
+/* confirm.c */
+enum err apply_confirm_time(struct apply *a, const ConfirmTime *c);
+int64_t confirmed_load(struct txn *t); /* 0: never */
 
 /* The row that every batch ends with. */
 struct meta_row {

@@ -73,7 +73,8 @@ static inline Result *fx_apply(struct fixture *f, Command *c)
     ProtobufCMessage *m = NULL;
     c->time = f->time;
     CHECK_OK(message_pack(&c->base, &f->arena, 1 << 20, &packed, &n));
-    CHECK_OK(state_check_command(packed, n));
+    bool grows;
+    CHECK_OK(state_check_command(packed, n, &grows));
     struct state_entry e = {.index = ++f->index, .data = packed, .length = n};
     CHECK_OK(state_apply(f->state, &e, 1, e.index, &f->arena));
     CHECK_OK(message_unpack(&result__descriptor, &f->arena, e.result, e.result_length, &m));

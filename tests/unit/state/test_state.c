@@ -547,12 +547,13 @@ static void unknown_commands(void)
     fx_open(&f, "s");
     struct state_entry e = {.index = 1, .data = garbage, .length = sizeof garbage};
     ProtobufCMessage *m;
-    CHECK_ERR(state_check_command(garbage, sizeof garbage), ERR_FORMAT);
+    bool grows;
+    CHECK_ERR(state_check_command(garbage, sizeof garbage, &grows), ERR_FORMAT);
     CHECK_OK(state_apply(f.state, &e, 1, 1, &f.arena));
     CHECK_OK(message_unpack(&result__descriptor, &f.arena, e.result, e.result_length, &m));
     CHECK_EQ(((Result *)m)->error, ERR_FORMAT);
-    CHECK_ERR(state_check_command(unknown, sizeof unknown), ERR_UNSUPPORTED);
-    CHECK_ERR(state_check_command(unknown_field, sizeof unknown_field), ERR_UNSUPPORTED);
+    CHECK_ERR(state_check_command(unknown, sizeof unknown, &grows), ERR_UNSUPPORTED);
+    CHECK_ERR(state_check_command(unknown_field, sizeof unknown_field, &grows), ERR_UNSUPPORTED);
     e = (struct state_entry){.index = 2, .data = unknown, .length = sizeof unknown};
     CHECK_ERR(state_apply(f.state, &e, 1, 2, &f.arena), ERR_UNSUPPORTED);
     CHECK_EQ(state_applied(f.state), 1);

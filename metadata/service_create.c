@@ -1,0 +1,81 @@
+/* Making members: their directories, identities and logs, before anything runs. */
+#include <string.h>
+#include "metadata/service_internal.h"
+
+enum err service_path(const char *directory, const char *name, char out[SYS_PATH_MAX])
+{
+    size_t n = strlen(directory), m = strlen(name);
+    if (n + m + 2 > SYS_PATH_MAX)
+        return ERR_TOO_BIG;
+    memcpy(out, directory, n);
+    out[n] = '/';
+    memcpy(out + n + 1, name, m + 1);
+    return OK;
+}
+
+static raft_id random_member(void)
+{
+    raft_id id = 0;
+    while (id == 0)
+        sys_random(&id, sizeof id);
+    return id;
+}
+
+static enum err create_member(const char *directory, const struct uuid *cluster, raft_id member,
+                              const struct raft_configuration *first)
+{
+    char log[SYS_PATH_MAX];
+    enum err e = service_path(directory, "log", log);
+    if (e == OK)
+        e = sys_dir_make(directory);
+    const struct log_store_options options = {.directory = log};
+    const struct log_store_identity identity = {.cluster = *cluster, .member = member};
+    if (e == OK)
+        e = driver_create(&options, &identity, first);
+    return e == OK ? sys_dir_sync(directory) : e;
+}
+
+enum err metadata_service_create(const char *directory, const struct uuid *cluster,
+                                 const char *address, bool bootstrap, uint64_t *member)
+{
+    *member = random_member();
+    struct raft_configuration first = {0};
+    enum err e = raft_configuration_set(&first, *member, RAFT_VOTER, address);
+    return e == OK ? create_member(directory, cluster, *member, bootstrap ? &first : NULL) : e;
+}
+
+enum err metadata_service_create_group(const char *const *directories, const char *const *addresses,
+                                       size_t count, const struct uuid *cluster)
+{
+    struct raft_configuration first = {0};
+    raft_id members[RAFT_MEMBERS_MAX];
+    if (count == 0 || count > RAFT_MEMBERS_MAX)
+        return ERR_INVALID;
+    enum err e = OK;
+    for (size_t i = 0; e == OK && i < count; i++) {
+        members[i] = random_member();
+        e = raft_configuration_set(&first, members[i], RAFT_VOTER, addresses[i]);
+    }
+    for (size_t i = 0; e == OK && i < count; i++)
+        e = create_member(directories[i], cluster, members[i], &first);
+    return e;
+}
+
+enum err metadata_service_peek(const char *directory, struct uuid *cluster, uint64_t *member)
+{
+    char log[SYS_PATH_MAX];
+    enum err e = service_path(directory, "log", log);
+    if (e != OK)
+        return e;
+    const struct log_store_options options = {.directory = log};
+    struct log_store *store;
+    struct log_recovery recovery;
+    e = log_store_open(&options, &store, &recovery);
+    if (e != OK)
+        return e;
+    *cluster = recovery.identity.cluster;
+    *member = recovery.identity.member;
+    log_recovery_release(&recovery);
+    log_store_close(store);
+    return OK;
+}
