@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/sys/sys.h"
 
 enum { NEARFULL_FREE_PERCENT = 15, NAMED_MAX = 6 };
 
@@ -75,6 +76,40 @@ int health_tolerates(const struct health *h)
     return h->voters_answering < majority ? -1 : (int)(h->voters_answering - majority);
 }
 
+/* What the members have told one another of their disks and clocks. */
+static void judge_members(const Members *m, struct health *h)
+{
+    struct names full = {0}, hangs = {0}, off = {0};
+    for (size_t i = 0; i < m->n_members; i++) {
+        const MemberInfo *one = m->members[i];
+        char text[HEALTH_TEXT];
+        snprintf(text, sizeof text, "%s (%llu MiB left%s)", one->address,
+                 (unsigned long long)(one->disk_free_bytes >> 20),
+                 one->ballast_gone ? ", the ballast is gone" : "");
+        if (one->disk_low)
+            name(&full, text);
+        if (one->stalled)
+            name(&hangs, one->address);
+        snprintf(text, sizeof text, "%s (%+.1f s)", one->address,
+                 (double)one->clock_offset_ns / 1e9);
+        if (one->clock_off)
+            name(&off, text);
+    }
+    find_named(h, HEALTH_CODE_METADATA_DISK_FULL, &full, "metadata server", "metadata servers",
+               "all but full");
+    find_named(h, HEALTH_CODE_METADATA_DISK_HANGS, &hangs, "metadata server", "metadata servers",
+               "waiting for the disk");
+    find_named(h, HEALTH_CODE_METADATA_CLOCK_OFF, &off, "metadata server", "metadata servers",
+               "out of time with the others");
+    if (m->clocks_disagree)
+        find(h, HEALTH_CODE_METADATA_CLOCKS_DISAGREE,
+             "no majority of the metadata servers' clocks agrees: log time stands still");
+    if (m->time_held_ns)
+        find(h, HEALTH_CODE_METADATA_TIME_HELD,
+             "log time has made a step: nothing is deleted or given up for %lld s",
+             (long long)(m->time_held_ns / SYS_SECOND + 1));
+}
+
 static void judge_metadata(const struct cluster_facts *f, struct health *h)
 {
     struct names unreachable = {0};
@@ -97,6 +132,7 @@ static void judge_metadata(const struct cluster_facts *f, struct health *h)
              h->voters_answering, h->voters);
     find_named(h, HEALTH_CODE_METADATA_MEMBER_UNREACHABLE, &unreachable, "metadata server",
                "metadata servers", "cannot be reached");
+    judge_members(f->members, h);
     size_t learners = f->members->n_members - h->voters;
     if (learners)
         find(h, HEALTH_CODE_METADATA_TOLERATES_LESS, "%zu of %zu metadata servers do not vote",

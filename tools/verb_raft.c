@@ -1,5 +1,7 @@
-/* `cairn raft status`: the metadata group, each member asked for itself. */
+/* `cairn raft ...`: the metadata group. */
 #include <stdio.h>
+#include "common/base/text.h"
+#include "common/sys/sys.h"
 #include "tools/verb_view.h"
 #include "tools/verbs.h"
 
@@ -10,8 +12,9 @@ static const char *number(struct cluster_view *v, bool known, uint64_t n)
 
 static int run_status(struct cli *cli, int argc, char **argv)
 {
-    static const char *const columns[] = {"id",   "address", "votes",   "role",    "match",
-                                          "term", "commit",  "applied", "answers", NULL};
+    static const char *const columns[] = {"id",      "address", "votes",    "role",
+                                          "match",   "term",    "commit",   "applied",
+                                          "answers", "clock_s", "free_mib", NULL};
     struct cluster_view v;
     int status = cli_options_only(cli, NULL, argc, argv);
     if (status)
@@ -45,7 +48,11 @@ static int run_status(struct cli *cli, int argc, char **argv)
                           number(&v, match, one->match), number(&v, own, own ? own->term : 0),
                           number(&v, own, own ? own->commit : 0),
                           number(&v, own, own ? own->applied : 0),
-                          own ? "yes" : err_text(v.facts.member_answers[i])});
+                          own ? "yes" : err_text(v.facts.member_answers[i]),
+                          one->clock_known
+                              ? arena_format(&v.arena, "%.3f", (double)one->clock_offset_ns / 1e9)
+                              : "-",
+                          number(&v, one->disk_known, one->disk_free_bytes >> 20)});
     }
     cli_table_print(cli, table);
     cli_table_free(table);
@@ -56,10 +63,59 @@ static int run_status(struct cli *cli, int argc, char **argv)
     return status;
 }
 
+/* The hold is told by whoever leads; its log time is what is confirmed. */
+static int run_confirm_time(struct cli *cli, int argc, char **argv)
+{
+    struct cluster_view v;
+    Result *result;
+    char text[TIME_TEXT];
+    int status = cli_options_only(cli, NULL, argc, argv);
+    if (status)
+        return status;
+    status = view_open(cli, &v);
+    enum err e = status ? OK : view_ask_members(&v);
+    if (e)
+        status = view_failed(&v, e, "no metadata server answers");
+    const Members *m = status ? NULL : v.facts.members;
+    ConfirmTime body = CONFIRM_TIME__INIT;
+    Command command = COMMAND__INIT;
+    command.body_case = COMMAND__BODY_CONFIRM_TIME;
+    command.confirm_time = &body;
+    if (m) {
+        body.seen = m->time;
+        e = view_execute(&v, &command, &result);
+        if (e)
+            status = view_failed(&v, e, "log time was not confirmed");
+    }
+    if (m && !status) {
+        int64_t ahead = (m->time - sys_wall()) / SYS_SECOND;
+        time_format_iso(m->time, text);
+        if (cli->json)
+            cli_print_json(json_pack("{s:s, s:I, s:b}", "log_time", text, "ahead_s",
+                                     (json_int_t)ahead, "was_held", m->time_held_ns > 0));
+        else
+            printf("log time %s (%+lld s beside this machine's clock) is confirmed: %s\n", text,
+                   (long long)ahead,
+                   m->time_held_ns ? "what was held goes on" : "nothing was held");
+    }
+    view_close(&v);
+    return status;
+}
+
 const struct cli_verb raft_verbs[] = {
     {"status", "", "Show the members of the metadata group",
-     "Each member is asked for itself; match is how far the leader knows its log to agree.\n"
+     "Each member is asked for itself; match is how far the leader knows its log to agree,\n"
+     "clock_s the distance of its clock from what the members agree on, free_mib the room where "
+     "its\n"
+     "metadata lies.\n"
      "Exit status 1 when there is no leader.\n",
      run_status, NULL},
+    {"confirm-time", "", "Say that log time is right: deletion and giving up of disks go on",
+     "After a step of log time of more than an hour nothing is deleted and no disk is given up "
+     "for\n"
+     "an hour (METADATA_TIME_HELD in cairn status). If the step was no mistake, this ends the "
+     "wait.\n"
+     "If it was one, set the clocks instead: log time never goes back, it waits for them.\n",
+     run_confirm_time, NULL},
     {0},
 };

@@ -247,8 +247,8 @@ static void check_books(struct checking *c)
 }
 
 /* What is due names only the first run of each deleted object: the counts must agree once the
- * deletes are done, if not before. A leader whose clock was ahead has moved log time ahead, and until
- * the clocks are there no delete is due. */
+ * deletes are done, if not before. A sole member whose clock was ahead has moved log time ahead, and
+ * until its clock is there no delete is due. */
 static void check_chunks(struct checking *c)
 {
     for (int i = 0; i < BOOK_ROUNDS && !c->work->failed; i++) {

@@ -34,7 +34,7 @@ struct workload {
     bool lose_too_many;           /* at the end: m + 1 */
     uint32_t lost_first, lost;    /* the chunkservers whose disks were lost, in a ring */
     bool may_rot;                 /* what the disks hold may be found bad, and is mended */
-    bool skewed;                  /* a member's clock was off */
+    bool skewed;                  /* the sole member's clock was off */
     enum phase phase;             /* the nemesis works in PHASE_WORK, heals, sets PHASE_CHECK */
     /* out */
     struct client client[WORK_CLIENTS_MAX];
