@@ -100,9 +100,28 @@ static bool audits_due(struct backfill *b)
     return ready;
 }
 
+/* An index made anew may name deleted shards again, and not name others: as after an unclean stop. */
+static void note_rebuilds(struct backfill *b)
+{
+    struct chunk_service *s = b->service;
+    for (size_t i = 0; i < s->disk_count; i++) {
+        struct chunk_disk *d = &s->disks[i];
+        struct shard_store_stats stats;
+        if (!d->store)
+            continue;
+        shard_store_stats(d->store, &stats);
+        if (stats.rebuilding || stats.index_rebuilds == d->rebuilds)
+            continue;
+        d->rebuilds = stats.index_rebuilds;
+        d->audit = true;
+        b->audits_known = false;
+    }
+}
+
 static void plan_slots(struct backfill *b, const struct cluster_map *map, struct task_list *out)
 {
     struct task_list audits = {0};
+    note_rebuilds(b);
     bool due = map->epoch > 0 && audits_due(b);
     for (size_t i = 0; i < map->pool_count; i++)
         if (pool_assigned(&map->pools[i]))

@@ -129,7 +129,7 @@ static void compare(struct backfill *b, const struct task *t, const struct chunk
     bool made;
     if (e == OK || e == ERR_NOT_FOUND)
         e = rebuild(b, t, c, t->slot, t->disk, listed_at, &made);
-    if (e == ERR_STOPPING || e == ERR_CLIENT_GONE || e == ERR_DISK_FAILED)
+    if (e == ERR_STOPPING || e == ERR_CLIENT_GONE || e == ERR_DISK_FAILED || e == ERR_UNAVAILABLE)
         trouble->stopped = true;
     if (e != OK)
         note(trouble, e);

@@ -119,7 +119,10 @@ static bool fill_report(struct chunk_disk *d, DiskReport *out)
     out->shards = stats.shards;
     out->used_bytes = stats.shard_bytes;
     out->failed = stats.failed;
-    out->full = stats.full;
+    out->mark = (uint32_t)stats.mark;
+    out->indexing = stats.rebuilding;
+    out->indexed_bytes = stats.rebuild_done;
+    out->extent_bytes = stats.rebuild_total;
     out->incarnation = stats.incarnation;
     out->corrupt = stats.corrupt;
     out->backfill_done = progress.done;

@@ -13,7 +13,9 @@
  *  I3  All commits up to 'm'.sequence are in the rows or deleted. Recovery adopts only younger ones.
  *      So the deletion of a younger one stays in the tail until the sequence has passed it.
  *  I4  A dead record's space is given back only after the batch without it is durable.
- *  I5  Without an 'm' row of this disk the rows are worth nothing: rebuild. */
+ *  I5  Without an 'm' row of this disk, or with one of an incarnation before the one that the superblock
+ *      names, the rows are worth nothing: rebuild (rebuild.c).
+ */
 #include <assert.h>
 #include <string.h>
 #include "chunkserver/store_internal.h"
@@ -53,19 +55,12 @@ static enum err kv_lookup(struct shard_store *s, const uint8_t key[INDEX_KEY],
             e = ERR_CORRUPT;
         sys_free(data);
     }
-    if (e && e != ERR_NOT_FOUND) {
-        log_error(
-            "store",
-            "%s: reading the index: %s. If this stays: stop the server and remove %s/index; it "
-            "is rebuilt from the extents",
-            s->directory, err_text(e), s->directory);
-        e = ERR_IO;
-    }
-    return e;
+    /* A file of it that is gone or cannot be read is no better than one with bad checksums. */
+    return e && e != ERR_NOT_FOUND ? ERR_CORRUPT : e;
 }
 
-enum err index_lookup(struct shard_store *s, uint32_t pool, const struct shard_id *id,
-                      struct index_entry *out)
+enum err index_find(struct shard_store *s, uint32_t pool, const struct shard_id *id,
+                    struct index_entry *out)
 {
     uint8_t key[INDEX_KEY];
     index_key(pool, id, key);
@@ -80,6 +75,13 @@ enum err index_lookup(struct shard_store *s, uint32_t pool, const struct shard_i
     if (known)
         return deleted ? ERR_NOT_FOUND : OK;
     return kv_lookup(s, key, out);
+}
+
+enum err index_lookup(struct shard_store *s, uint32_t pool, const struct shard_id *id,
+                      struct index_entry *out)
+{
+    enum err e = index_enter(s);
+    return e ? e : index_leave(s, index_find(s, pool, id, out));
 }
 
 void dead_add(struct dead_list *d, const struct place *place, uint32_t length)
@@ -171,6 +173,10 @@ static enum err read_meta(struct shard_store *s)
     sys_free(data);
     if (!fits || !uuid_equal(&disk, &s->superblock.disk))
         return ERR_NOT_FOUND;
+    if (incarnation < s->superblock.indexed) {
+        log_warn("store", "%s: the index is of an earlier time", s->directory);
+        return ERR_NOT_FOUND;
+    }
     /* The superblock says this incarnation already; the one before it must have closed the disk. */
     s->stats.unclean = !clean || incarnation + 1 != s->superblock.incarnation;
     return OK;
@@ -184,10 +190,20 @@ enum err index_start_anew(struct shard_store *s)
         kv_close(s->index);
     s->index = NULL;
     s->flushed_sequence = s->index_shards = s->index_bytes = 0;
-    if (!e)
-        e = kv_destroy(directory);
-    if (!e || e == ERR_NOT_FOUND)
-        e = kv_open(directory, NULL, &s->index);
+    if (e)
+        return e;
+    e = kv_destroy(directory);
+    if (e && e != ERR_NOT_FOUND)
+        log_warn("store", "%s: %s", directory, err_text(e));
+    e = kv_open(directory, NULL, &s->index);
+    if (e)
+        return e;
+    /* Whatever could not be removed, no row of the old one may stay. */
+    struct kv_iterator *i = kv_iterator_new(s->index, NULL);
+    kv_iterator_seek(i, slice("", 0));
+    if (kv_iterator_valid(i) || kv_iterator_error(i))
+        e = ERR_IO;
+    kv_iterator_free(i);
     return e;
 }
 
@@ -208,6 +224,8 @@ enum err index_open_existing(struct shard_store *s)
         e = read_meta(s);
     if (e == ERR_BUSY)
         e = ERR_DISK_IN_USE;
+    if (e == ERR_IO)
+        e = ERR_CORRUPT; /* some of its files cannot be read */
     if (!e) {
         s->stats.shards = s->index_shards;
         s->stats.shard_bytes = s->index_bytes;
@@ -234,12 +252,13 @@ enum err index_scan_from(struct shard_store *s, uint32_t extent, uint64_t *from)
     *from = 0;
     enum err e = kv_get(s->index, NULL, slice(row, sizeof(row)), &data, &n);
     if (e)
-        return e == ERR_NOT_FOUND ? OK : e;
+        return e == ERR_NOT_FOUND ? OK : ERR_CORRUPT;
     struct reader r;
     reader_init(&r, data, n);
     *from = read_u64(&r);
+    bool fits = reader_finished(&r);
     sys_free(data);
-    return OK;
+    return fits ? OK : ERR_CORRUPT;
 }
 
 /* ---- flushing ---- */
@@ -379,7 +398,10 @@ static void flush_end(struct shard_store *s, struct flush *f, enum err e, bool p
 {
     sys_mutex_lock(&s->lock);
     if (e) {
-        store_fail(s, "write of the index", e);
+        if (e == ERR_CORRUPT)
+            index_lost(s, "it is damaged");
+        else
+            store_fail(s, "write of the index", e);
         f->dead.count = 0; /* I4 */
     } else {
         s->index_shards += (uint64_t)f->shards;
@@ -424,7 +446,7 @@ enum err index_flush(struct shard_store *s, bool partial, bool clean)
     }
     enum err e = flush_write(s, &f, partial, clean);
     flush_end(s, &f, e, partial);
-    return e ? ERR_DISK_FAILED : OK;
+    return !e ? OK : e == ERR_CORRUPT ? ERR_UNAVAILABLE : ERR_DISK_FAILED;
 }
 
 void index_release(struct shard_store *s)

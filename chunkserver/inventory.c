@@ -70,7 +70,7 @@ static enum err merge(struct kv_iterator *i, const struct changes *c, const uint
             struct index_entry entry;
             struct kv_slice value = kv_iterator_value(i);
             if (!index_decode_value(&value, (const uint8_t *)key.data + 1, &entry))
-                return ERR_IO;
+                return ERR_CORRUPT;
             out[(*n)++] = entry.shard;
         } else {
             if (!c->v[at].deleted)
@@ -80,7 +80,7 @@ static enum err merge(struct kv_iterator *i, const struct changes *c, const uint
         if (order <= 0)
             kv_iterator_next(i);
     }
-    return kv_iterator_error(i) ? ERR_IO : OK;
+    return kv_iterator_error(i) ? ERR_CORRUPT : OK;
 }
 
 enum err shard_store_list(struct shard_store *s, uint32_t pool, uint64_t hash_first,
@@ -105,34 +105,27 @@ enum err shard_store_list(struct shard_store *s, uint32_t pool, uint64_t hash_fi
             return ERR_INVALID;
         from[ROW - 1]++;
     }
+    enum err e = index_enter(s);
+    if (e)
+        return e;
     sys_mutex_lock(&s->lock);
-    enum err e = s->failed ? ERR_DISK_FAILED : OK;
-    if (!e) {
-        collect(&changes, &s->tail, NULL, from + 1, to);
-        collect(&changes, &s->flushing, &s->tail, from + 1, to);
-    }
+    collect(&changes, &s->tail, NULL, from + 1, to);
+    collect(&changes, &s->flushing, &s->tail, from + 1, to);
     sys_mutex_unlock(&s->lock);
-    if (!e) {
-        if (changes.count)
-            qsort(changes.v, changes.count, sizeof(*changes.v), by_key);
-        struct kv_iterator *i = kv_iterator_new(s->index, NULL);
-        kv_iterator_seek(i, (struct kv_slice){from, ROW});
-        e = merge(i, &changes, to, out, max, n);
-        kv_iterator_free(i);
-    }
+    if (changes.count)
+        qsort(changes.v, changes.count, sizeof(*changes.v), by_key);
+    struct kv_iterator *i = kv_iterator_new(s->index, NULL);
+    kv_iterator_seek(i, (struct kv_slice){from, ROW});
+    e = merge(i, &changes, to, out, max, n);
+    kv_iterator_free(i);
     sys_free(changes.v);
-    return e;
+    return index_leave(s, e);
 }
 
 enum err shard_store_stat(struct shard_store *s, uint32_t pool, const struct shard_id *id,
                           struct stored_shard *shard)
 {
     struct index_entry entry;
-    sys_mutex_lock(&s->lock);
-    bool failed = s->failed;
-    sys_mutex_unlock(&s->lock);
-    if (failed)
-        return ERR_DISK_FAILED;
     enum err e = index_lookup(s, pool, id, &entry);
     if (!e)
         *shard = entry.shard;

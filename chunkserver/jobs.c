@@ -20,6 +20,8 @@ enum err shard_store_submit(struct shard_store *s, struct shard_job *job)
         e = ERR_DISK_FAILED;
     else if (s->stopping)
         e = ERR_STOPPING;
+    else if (s->rebuilding)
+        e = ERR_UNAVAILABLE;
     else if (s->job_count >= s->config.queue_max)
         e = ERR_BUSY;
     if (!e) {

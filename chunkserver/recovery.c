@@ -32,7 +32,7 @@ struct scan {
 static enum err adopt(struct scan *c, const struct index_entry *entry)
 {
     struct index_entry known;
-    enum err e = index_lookup(c->s, entry->shard.pool, &entry->shard.id, &known);
+    enum err e = index_find(c->s, entry->shard.pool, &entry->shard.id, &known);
     if (e && e != ERR_NOT_FOUND)
         return e;
     if (!e && known.sequence >= entry->sequence)
@@ -65,7 +65,7 @@ static void suspect(struct scan *c, const struct index_entry *entry, bool bad)
 static enum err old_record(struct scan *c, const struct index_entry *entry)
 {
     struct index_entry known;
-    enum err e = index_lookup(c->s, entry->shard.pool, &entry->shard.id, &known);
+    enum err e = index_find(c->s, entry->shard.pool, &entry->shard.id, &known);
     if (e && e != ERR_NOT_FOUND)
         return e;
     if (e || known.place.extent != entry->place.extent || known.place.offset != entry->place.offset)
@@ -77,6 +77,11 @@ static enum err found(void *arg, struct scanned *r)
 {
     struct scan *c = arg;
     struct index_entry *entry = &r->entry;
+    sys_mutex_lock(&c->s->lock);
+    bool stop = c->s->keeper_stop;
+    sys_mutex_unlock(&c->s->lock);
+    if (stop)
+        return ERR_STOPPING;
     if (!r->exists) {
         drop(c, entry);
         return OK;
@@ -106,9 +111,11 @@ static enum err read_extent(struct scan *c, uint32_t number)
     c->done += c->extents.bytes;
     if (c->rebuild && s->progress)
         s->progress(s->progress_arg, c->done, c->total);
+    if (e)
+        return e;
     s->scanned = sys_realloc(s->scanned, (s->scanned_count + 1) * sizeof(*s->scanned));
     s->scanned[s->scanned_count++] = number;
-    return e;
+    return OK;
 }
 
 /* V2. Suspects come in the order of extents. */
@@ -136,7 +143,7 @@ static enum err judge(struct scan *c)
         if (e == ERR_CORRUPT || e == ERR_NOT_FOUND || e == ERR_IO)
             e = OK; /* what cannot be read now is left as it lies */
         if (there && synced != entry->place.extent) {
-            e = sys_file_sync(x->file);
+            e = sys_file_sync(x->file) ? ERR_DISK_FAILED : OK;
             synced = entry->place.extent;
         }
         extent_unuse(s, x);
@@ -154,7 +161,9 @@ enum err recovery_run(struct shard_store *s, bool rebuild)
     c.scratch = sys_alloc_aligned(SCRATCH_BYTES, SYS_BLOCK);
     scan_init(&c.extents, s, found, &c);
     enum err e = scan_list(s, &list);
-    s->next_extent = list.count ? list.v[list.count - 1] + 1 : 1;
+    uint32_t next = list.count ? list.v[list.count - 1] + 1 : 1;
+    if (next > s->next_extent)
+        s->next_extent = next;
     if (!e && rebuild)
         e = scan_bytes(s, &list, &c.total);
     for (size_t i = 0; !e && i < list.count; i++)
@@ -162,13 +171,14 @@ enum err recovery_run(struct shard_store *s, bool rebuild)
     if (!e)
         e = judge(&c);
     if (!e) {
-        s->sequence = c.top;
+        sys_mutex_lock(&s->lock);
+        if (c.top > s->sequence)
+            s->sequence = c.top;
         s->dirty = true;
+        sys_mutex_unlock(&s->lock);
         e = index_flush(s, false, false);
-        if ((rebuild && s->superblock.incarnation > 1) || c.adopted)
-            log_info("store", "%s: %s shards=%llu", s->directory,
-                     rebuild ? "the index was rebuilt from the extents"
-                             : "shards found behind the index",
+        if (!rebuild && c.adopted)
+            log_info("store", "%s: shards found behind the index shards=%llu", s->directory,
                      (unsigned long long)c.adopted);
     }
     scan_release(&c.extents);

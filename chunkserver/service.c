@@ -35,6 +35,16 @@ disk_id chunk_disk_id(struct chunk_disk *d)
     return id;
 }
 
+enum err chunk_disk_write(struct chunk_disk *d, const struct stored_shard *shard,
+                          uint64_t since_epoch, struct shard_writer **out)
+{
+    struct shard_store_stats stats;
+    shard_store_stats(d->store, &stats);
+    if (since_epoch == 0 && stats.mark >= DISK_MARK_BACKFILLFULL)
+        return ERR_DISK_FULL;
+    return shard_writer_open(d->store, shard, out);
+}
+
 /* ---- a directory becomes a disk ---- */
 
 struct listing {
@@ -128,7 +138,7 @@ static enum err open_disk(struct chunk_service *s, struct chunk_disk *d,
     shard_store_stats(d->store, &stats);
     d->id = identity.id;
     d->uuid = identity.disk;
-    d->audit = stats.unclean || stats.index_rebuilt;
+    d->audit = stats.unclean || stats.rebuilding;
     if (stats.unclean)
         log_info("chunk", "disk %s was not closed: what it holds is compared with metadata",
                  d->directory);

@@ -79,7 +79,7 @@ static void handle_open(void *context, struct rpc_request *r)
     enum err e = slot_check(s, &claim, rpc_request_context(r), rpc_request_arena(r), &news);
     struct shard_writer *writer = NULL;
     if (e == OK)
-        e = shard_writer_open(d->store, &shard, &writer);
+        e = chunk_disk_write(d, &shard, body->since_epoch, &writer);
     if (e != OK) {
         refuse(r, e, news);
         return;

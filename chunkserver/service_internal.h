@@ -44,6 +44,7 @@ struct chunk_disk {
     /* Under the service's lock. */
     disk_id id; /* 0: not served */
     bool registered, audit;
+    uint64_t rebuilds;                  /* of its index, that an audit has followed */
     int64_t complained_at, register_at; /* of a registration that was refused; not before */
 
     /* The worker's queue. */
@@ -114,6 +115,10 @@ struct chunk_service {
 /* The disk with this id when it is served here, else NULL. */
 struct chunk_disk *chunk_disk_find(struct chunk_service *s, disk_id id);
 disk_id chunk_disk_id(struct chunk_disk *d);
+/* Begins a shard on the disk. since_epoch 0 is backfill or repair, which stops at a mark of its own:
+ * ERR_DISK_FULL. Else as shard_writer_open. */
+enum err chunk_disk_write(struct chunk_disk *d, const struct stored_shard *shard,
+                          uint64_t since_epoch, struct shard_writer **out) MUST_USE;
 
 /* ---- pending.c ---- */
 

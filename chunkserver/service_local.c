@@ -31,7 +31,7 @@ static enum err local_begin(void *context, disk_id disk, const struct stored_sha
     enum err e = slot_check(s, &claim, NULL, NULL, &news);
     struct shard_writer *writer;
     if (e == OK)
-        e = shard_writer_open(d->store, shard, &writer);
+        e = chunk_disk_write(d, shard, since_epoch, &writer);
     if (e != OK)
         return e;
     struct local_write *w = sys_alloc(sizeof *w);

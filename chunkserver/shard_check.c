@@ -134,7 +134,7 @@ static enum err state_of(struct look *l, const struct scanned *r, enum shard_rec
     struct shard_store *s = l->check->store;
     const struct index_entry *entry = &r->entry;
     struct index_entry known;
-    enum err e = l->check->indexed ? index_lookup(s, entry->shard.pool, &entry->shard.id, &known)
+    enum err e = l->check->indexed ? index_find(s, entry->shard.pool, &entry->shard.id, &known)
                                    : ERR_NOT_FOUND;
     if (e && e != ERR_NOT_FOUND)
         return e;

@@ -12,6 +12,8 @@ enum {
     DEFAULT_WRITERS = 128,
     DEFAULT_STAGING = 48,
     DEFAULT_WINDOW = 4,
+    DEFAULT_NEARFULL_PERCENT = 85,
+    DEFAULT_BACKFILLFULL_PERCENT = 90,
     DEFAULT_FULL_PERCENT = 95,
     EXTENT_LEAST_MIB = 1,
     IO_THREADS_MAX = 64,
@@ -78,6 +80,10 @@ static void set_defaults(struct shard_store_config *c)
         c->staging_max = DEFAULT_STAGING;
     if (c->window == 0)
         c->window = DEFAULT_WINDOW;
+    if (c->nearfull_percent == 0 || c->nearfull_percent > 100)
+        c->nearfull_percent = DEFAULT_NEARFULL_PERCENT;
+    if (c->backfillfull_percent == 0 || c->backfillfull_percent > 100)
+        c->backfillfull_percent = DEFAULT_BACKFILLFULL_PERCENT;
     if (c->full_percent == 0 || c->full_percent > 100)
         c->full_percent = DEFAULT_FULL_PERCENT;
     if (c->flush_interval == 0)
@@ -219,15 +225,36 @@ enum err store_attach(struct shard_store **out, const struct shard_store_config 
     return e;
 }
 
+/* Nothing to rebuild an index from: it is made at once. */
+static enum err is_empty(struct shard_store *s, bool *empty)
+{
+    struct extent_list list;
+    enum err e = scan_list(s, &list);
+    *empty = list.count == 0;
+    sys_free(list.v);
+    return e;
+}
+
 static enum err start_disk(struct shard_store *s)
 {
-    bool rebuild = false;
+    bool rebuild = false, empty = false;
     enum err e = bump_incarnation(s);
     if (!e)
         e = index_open(s, &rebuild);
-    if (!e)
+    if (!e && rebuild)
+        e = is_empty(s, &empty);
+    s->rebuilding = rebuild && !empty; /* by the keeper, while others are served */
+    if (!e && !s->rebuilding) {
         e = recovery_run(s, rebuild);
-    s->stats.index_rebuilt = rebuild && s->superblock.incarnation > 1;
+        if (!e)
+            e = superblock_note_index(s);
+        if (e == ERR_CORRUPT || e == ERR_UNAVAILABLE) { /* it opened, and cannot be read */
+            sys_mutex_lock(&s->lock);
+            index_lost(s, "it is damaged");
+            sys_mutex_unlock(&s->lock);
+            e = OK;
+        }
+    }
     if (!e)
         space_refresh(s);
     return e ? e : start_threads(s);
@@ -264,7 +291,7 @@ void shard_store_close(struct shard_store *s)
     /* Nothing more comes into it: the next open need not read it. */
     if (s->current)
         s->current->sealed = true;
-    enum err e = index_flush(s, false, true);
+    enum err e = s->rebuilding ? OK : index_flush(s, false, true); /* rebuild.c I9 */
     if (e)
         log_warn("store", "%s: closed without a flush: %s", s->directory, err_text(e));
     store_detach(s);
@@ -277,31 +304,45 @@ void shard_store_identity(struct shard_store *s, struct shard_store_identity *ou
     sys_mutex_unlock(&s->lock);
 }
 
-enum err shard_store_set_identity(struct shard_store *s, disk_id id)
+/* Writes the superblock with this id (0: as it is) and this first incarnation of the index. */
+static enum err change_superblock(struct shard_store *s, disk_id id, uint64_t indexed)
 {
     enum err e = OK;
     sys_mutex_lock(&s->lock);
     while (s->superblock_busy)
         (void)sys_cond_wait(&s->changed, &s->lock, SYS_FOREVER);
     struct superblock sb = s->superblock;
-    if (sb.id != 0 && sb.id != id)
+    if (id != 0 && sb.id != 0 && sb.id != id)
         e = ERR_EXISTS;
     else if (s->failed)
         e = ERR_DISK_FAILED;
-    bool write = !e && sb.id != id;
+    if (id != 0)
+        sb.id = id;
+    if (indexed > sb.indexed)
+        sb.indexed = indexed;
+    bool write = !e && (sb.id != s->superblock.id || sb.indexed != s->superblock.indexed);
     s->superblock_busy = write;
     sys_mutex_unlock(&s->lock);
     if (!write)
         return e;
-    sb.id = id;
     e = superblock_write(s->directory, &sb);
     sys_mutex_lock(&s->lock);
     s->superblock_busy = false;
     if (!e)
-        s->superblock.id = id;
+        s->superblock = sb;
     sys_cond_broadcast(&s->changed);
     sys_mutex_unlock(&s->lock);
     return e;
+}
+
+enum err shard_store_set_identity(struct shard_store *s, disk_id id)
+{
+    return change_superblock(s, id, 0);
+}
+
+enum err superblock_note_index(struct shard_store *s)
+{
+    return change_superblock(s, 0, s->superblock.incarnation);
 }
 
 void shard_store_stats(struct shard_store *s, struct shard_store_stats *out)
@@ -310,12 +351,12 @@ void shard_store_stats(struct shard_store *s, struct shard_store_stats *out)
     *out = s->stats;
     out->capacity_bytes = s->space.capacity;
     out->free_bytes = space_available(s);
-    /* Some bytes are always left: full is what refuses shards, until that one would fit. */
-    out->full = out->free_bytes == 0 || out->free_bytes < s->space.refused;
+    out->mark = space_mark(s);
     out->queue = s->job_count;
     out->writers = s->writer_count;
     out->staging = s->staging_used;
     out->synced_sequence = writer_synced(s);
     out->incarnation = s->superblock.incarnation;
+    out->rebuilding = s->rebuilding;
     sys_mutex_unlock(&s->lock);
 }

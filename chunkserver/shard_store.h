@@ -15,6 +15,8 @@
  *      to metadata then, and the sweep of unknown shards removes it again.
  *  S5  Every bound (queue, open writers, staging memory) answers ERR_BUSY at once or, where a
  *      deadline is given, when it has passed.
+ *  S7  An index that is missing, of an earlier time or damaged is rebuilt from the extents while the
+ *      disk is open. Meanwhile everything that needs it answers ERR_UNAVAILABLE.
  *  S6  A failed sync, or a failed write of the index, means that the disk has failed: from then on
  *      everything answers ERR_DISK_FAILED, and nothing is retried.
  *
@@ -25,6 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "common/base/err.h"
+#include "common/base/health.h"
 #include "common/base/ids.h"
 #include "common/base/shard_crc.h"
 
@@ -42,8 +45,11 @@ struct shard_store_config {
     unsigned writers_max;    /* 0: 128 open at once */
     unsigned staging_max;    /* 0: 48 buffers of 512 KiB, made when first needed */
     unsigned window;         /* 0: 4 staging buffers of one writer on their way to the disk */
-    unsigned full_percent;   /* 0: 95; writes are refused from there on */
-    int64_t flush_interval;  /* 0: 1 s between flushes of the index */
+    /* Marks, in percent of the capacity: 0 means 85, 90, 95. */
+    unsigned nearfull_percent;     /* told */
+    unsigned backfillfull_percent; /* told; the service lets no backfill in from there on */
+    unsigned full_percent;         /* told; writes are refused from there on */
+    int64_t flush_interval;        /* 0: 1 s between flushes of the index */
 };
 
 /* Makes a disk in an existing directory. ERR_EXISTS when it holds a superblock already,
@@ -60,7 +66,8 @@ struct shard_store_identity {
  * ERR_FORMAT. Waits for the disk. */
 enum err shard_store_peek(const char *directory, struct shard_store_identity *out) MUST_USE;
 
-/* Opens a disk, recovers what a crash left, starts its threads. ERR_NOT_FOUND (no directory, or not
+/* Opens a disk, recovers what a crash left, starts its threads; an index that cannot be used is rebuilt
+ * behind it (S7). ERR_NOT_FOUND (no directory, or not
  * formatted), ERR_FOREIGN_DISK (another cluster's), ERR_DISK_IN_USE, ERR_FORMAT (superblock
  * unreadable or of a later version), ERR_IO. The reason is logged. */
 enum err shard_store_open(struct shard_store **out,
@@ -83,9 +90,12 @@ struct shard_store_stats {
     uint64_t corrupt, io_errors; /* failed checks; failed reads and writes; since open */
     uint64_t synced_sequence;    /* of the last durable commit; never goes back */
     uint64_t incarnation;
-    bool full, failed;
-    bool unclean;       /* the last process did not close this disk: compare its inventory */
-    bool index_rebuilt; /* by this open, from the extents */
+    enum disk_mark mark; /* the highest that has been reached */
+    bool failed;
+    bool unclean;    /* the last process did not close this disk: compare its inventory */
+    bool rebuilding; /* the index is made anew from the extents; bytes of them read, of all: */
+    uint64_t rebuild_done, rebuild_total;
+    uint64_t index_rebuilds; /* finished since open: after each, compare its inventory */
 };
 void shard_store_stats(struct shard_store *s, struct shard_store_stats *out);
 

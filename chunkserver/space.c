@@ -20,18 +20,39 @@ void space_refresh(struct shard_store *s)
     sys_mutex_unlock(&s->lock);
 }
 
-uint64_t space_available(const struct shard_store *s)
+/* Bytes that are neither taken nor spoken for, down to the last. */
+static uint64_t unused_bytes(const struct shard_store *s)
 {
     uint64_t unused = s->space.fs_free;
     if (s->current && !s->current->sealed)
         unused += s->current->bytes - s->current->next;
-    uint64_t reserve = s->space.capacity / 100 * (100 - s->config.full_percent);
     /* What open writers will still take of the file system is not seen by it yet. */
-    uint64_t taken = reserve + s->writer_bytes;
-    uint64_t by_disk = unused > taken ? unused - taken : 0;
+    unused = unused > s->writer_bytes ? unused - s->writer_bytes : 0;
     if (s->config.capacity_bytes == 0)
-        return by_disk;
-    uint64_t used = s->stats.shard_bytes + taken;
+        return unused;
+    uint64_t used = s->stats.shard_bytes + s->writer_bytes;
     uint64_t by_limit = s->space.capacity > used ? s->space.capacity - used : 0;
-    return by_limit < by_disk ? by_limit : by_disk;
+    return by_limit < unused ? by_limit : unused;
+}
+
+static uint64_t beyond(const struct shard_store *s, unsigned percent)
+{
+    return s->space.capacity / 100 * (100 - percent);
+}
+
+uint64_t space_available(const struct shard_store *s)
+{
+    uint64_t unused = unused_bytes(s), reserve = beyond(s, s->config.full_percent);
+    return unused > reserve ? unused - reserve : 0;
+}
+
+enum disk_mark space_mark(const struct shard_store *s)
+{
+    uint64_t unused = unused_bytes(s), available = space_available(s);
+    /* Some bytes are always left: full is what refuses shards, until that one would fit. */
+    if (available == 0 || available < s->space.refused)
+        return DISK_MARK_FULL;
+    if (unused <= beyond(s, s->config.backfillfull_percent))
+        return DISK_MARK_BACKFILLFULL;
+    return unused <= beyond(s, s->config.nearfull_percent) ? DISK_MARK_NEARFULL : DISK_MARK_NONE;
 }

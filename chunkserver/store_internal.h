@@ -136,6 +136,8 @@ struct shard_store {
     struct superblock superblock;
     struct sys_file *lock_file;
     struct kv *index;
+    bool rebuilding;      /* rebuild.c: the index is not to be asked */
+    unsigned index_users; /* calls that are in kv */
 
     struct sys_mutex lock;
     struct sys_cond work;    /* io: a job or a staging buffer waits, or stop */
@@ -204,13 +206,18 @@ enum err extent_read(struct extent *e, uint64_t offset, uint8_t *out, size_t n) 
 void extent_punch(struct shard_store *s, const struct dead_place *d);
 
 /* space.c */
-void space_refresh(struct shard_store *s);             /* waits for the disk */
-uint64_t space_available(const struct shard_store *s); /* under the lock */
+void space_refresh(struct shard_store *s);              /* waits for the disk */
+uint64_t space_available(const struct shard_store *s);  /* for new shards; under the lock */
+enum disk_mark space_mark(const struct shard_store *s); /* under the lock */
 
 /* index.c */
 void index_key(uint32_t pool, const struct shard_id *id, uint8_t out[INDEX_KEY]);
+/* For everybody else than the keeper and recovery. ERR_UNAVAILABLE while the index is rebuilt. */
 enum err index_lookup(struct shard_store *s, uint32_t pool, const struct shard_id *id,
                       struct index_entry *out) MUST_USE;
+/* The same for those. ERR_CORRUPT: the index is damaged. */
+enum err index_find(struct shard_store *s, uint32_t pool, const struct shard_id *id,
+                    struct index_entry *out) MUST_USE;
 void index_put(struct shard_store *s, const struct index_entry *entry); /* under the lock */
 /* Under the lock; what index_lookup found. False: it has changed meanwhile. */
 bool index_delete(struct shard_store *s, const struct index_entry *found);
@@ -296,9 +303,18 @@ enum err scan_bytes(struct shard_store *s, const struct extent_list *l, uint64_t
 /* recovery.c */
 enum err recovery_run(struct shard_store *s, bool rebuild) MUST_USE;
 
+/* rebuild.c */
+enum err index_enter(struct shard_store *s) MUST_USE; /* before a use of kv .. */
+enum err index_leave(struct shard_store *s,
+                     enum err e) MUST_USE;               /* .. and after it: what to answer */
+void index_lost(struct shard_store *s, const char *why); /* under the lock */
+void index_rebuild(struct shard_store *s);               /* the keeper */
+
 /* keeper.c */
 void keeper_run(void *store);
 
 /* shard_store.c: a disk that nobody else has open, and who it is; no threads, no index. */
 enum err store_attach(struct shard_store **out, const struct shard_store_config *config) MUST_USE;
+/* An index of an earlier opening is stale from now on. */
+enum err superblock_note_index(struct shard_store *s) MUST_USE;
 void store_detach(struct shard_store *s); /* its threads, if any, have ended */

@@ -2,11 +2,11 @@
  *
  * File `superblock`, two equal copies of 4096 bytes (losing it loses the disk, so one rotten block
  * must not): magic "CAIRNDSK", format u32 = 1, disk id u32, cluster uuid 16, disk uuid 16,
- * incarnation u64, salt 32; zeros; CRC32C u32 at 4092 of all before it. Little-endian.
+ * incarnation u64, salt 32, indexed u64; zeros; CRC32C u32 at 4092 of all before it. Little-endian.
  *
  *  B1  It is never written in place: superblock.new, synced, renamed, directory synced.
  *  B2  cluster, disk uuid and salt never change; an id once given never changes; the incarnation
- *      only grows. */
+ *      and `indexed` only grow. */
 #include <stdio.h>
 #include <string.h>
 #include "chunkserver/superblock_internal.h"
@@ -35,6 +35,7 @@ static void encode(const struct superblock *sb, uint8_t out[SYS_BLOCK])
     write_bytes(&w, sb->disk.bytes, UUID_BYTES);
     write_u64(&w, sb->incarnation);
     write_bytes(&w, sb->salt, SALT_BYTES);
+    write_u64(&w, sb->indexed);
     writer_init(&w, out + CRC_AT, 4);
     write_u32(&w, crc32c(0, out, CRC_AT));
 }
@@ -52,6 +53,7 @@ static bool decode(const uint8_t in[SYS_BLOCK], struct superblock *sb, uint32_t 
     read_bytes(&r, sb->disk.bytes, UUID_BYTES);
     sb->incarnation = read_u64(&r);
     read_bytes(&r, sb->salt, SALT_BYTES);
+    sb->indexed = read_u64(&r);
     return true;
 }
 

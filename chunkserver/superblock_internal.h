@@ -6,6 +6,7 @@ struct superblock {
     struct uuid cluster, disk;
     disk_id id;
     uint64_t incarnation;
+    uint64_t indexed; /* an index of an earlier incarnation than this one is stale */
     uint8_t salt[SALT_BYTES];
 };
 

@@ -97,6 +97,8 @@ enum err shard_writer_open(struct shard_store *s, const struct stored_shard *sha
         e = ERR_DISK_FAILED;
     else if (s->stopping)
         e = ERR_STOPPING;
+    else if (s->rebuilding)
+        e = ERR_UNAVAILABLE;
     else if (s->writer_count >= s->config.writers_max || s->tail.count >= TAIL_MAX)
         e = ERR_BUSY;
     else if (space_available(s) < room)

@@ -59,6 +59,8 @@ static const struct key keys[] = {
      "objects up to this size are kept in the metadata"},
     {"buffer_memory", TYPE_SIZE, AT(buffer_memory), 8 * MIB, 64 * GIB, NULL, "96MiB",
      "memory for the payload of requests; beyond it they are told SlowDown"},
+    {"disk_capacity", TYPE_SIZE, AT(disk_capacity), 0, UINT64_C(1024) * 1024 * GIB, NULL, "0",
+     "use at most so much of each disk; 0: all that its file system has"},
     {"timeout_percent", TYPE_COUNT, AT(timeout_percent), 5, 10000, NULL, "100",
      "stretches or shrinks all time-outs between servers"},
     {"region", TYPE_TEXT, AT(region), 0, 0, NULL, "us-east-1", "the region that the gateway names"},

@@ -36,6 +36,7 @@ struct config {
     const char *pool;        /* "4+2" */
     uint32_t pool_k, pool_m; /* the same, parsed */
     uint64_t inline_max, buffer_memory;
+    uint64_t disk_capacity; /* 0: what the file system has */
     uint64_t timeout_percent;
     const char *region, *base_domain;
     enum log_level log_level;

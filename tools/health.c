@@ -5,7 +5,7 @@
 #include <string.h>
 #include "common/sys/sys.h"
 
-enum { NEARFULL_FREE_PERCENT = 15, NAMED_MAX = 6 };
+enum { NAMED_MAX = 6 };
 
 static void find(struct health *h, enum health_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -145,6 +145,7 @@ static void judge_metadata(const struct cluster_facts *f, struct health *h)
 static void judge_disks(const struct cluster_facts *f, struct health *h)
 {
     struct names down = {0}, failed = {0}, suspect = {0}, near = {0}, full = {0}, corrupt = {0};
+    struct names backfill = {0}, indexing = {0};
     uint64_t bad = 0;
     for (size_t i = 0; i < f->info->n_disks; i++) {
         const DiskInfo *d = f->info->disks[i];
@@ -159,11 +160,14 @@ static void judge_disks(const struct cluster_facts *f, struct health *h)
             name_disk(&suspect, d->id);
         if (!r || !d->up || d->admin_state == DISK_FAILED)
             continue;
-        if (r->full)
+        if (r->mark == DISK_MARK_FULL)
             name_disk(&full, d->id);
-        else if (r->capacity_bytes &&
-                 r->free_bytes < r->capacity_bytes / 100 * NEARFULL_FREE_PERCENT)
+        else if (r->mark == DISK_MARK_BACKFILLFULL)
+            name_disk(&backfill, d->id);
+        else if (r->mark == DISK_MARK_NEARFULL)
             name_disk(&near, d->id);
+        if (r->indexing)
+            name_disk(&indexing, d->id);
         if (r->corrupt) {
             name_disk(&corrupt, d->id);
             bad += r->corrupt;
@@ -174,6 +178,9 @@ static void judge_disks(const struct cluster_facts *f, struct health *h)
     find_named(h, HEALTH_CODE_DISK_DOWN, &down, "disk", "disks", "down");
     find_named(h, HEALTH_CODE_DISK_SUSPECT, &suspect, "disk", "disks", "slow");
     find_named(h, HEALTH_CODE_DISK_NEARFULL, &near, "disk", "disks", "nearly full");
+    find_named(h, HEALTH_CODE_DISK_BACKFILLFULL, &backfill, "disk", "disks",
+               "too full for backfill");
+    find_named(h, HEALTH_CODE_DISK_INDEXING, &indexing, "disk", "disks", "rebuilding the index");
     if (bad) {
         char what[64];
         snprintf(what, sizeof what, "found %llu bad shards since the start",

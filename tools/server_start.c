@@ -156,6 +156,7 @@ enum err server_open_disks(struct server *s, const char *const *directories, con
         .host = s->config->host,
         .map = s->map,
         .timeouts = s->timeouts,
+        .store.capacity_bytes = s->config->disk_capacity,
         .problem = s->problem,
         .problem_bytes = sizeof s->problem,
     };

@@ -17,6 +17,20 @@ static const char *up_name(const DiskInfo *d)
     return !d->up ? "down" : d->suspect ? "slow" : "up";
 }
 
+/* A mark, by the name of its health code; what it is busy with. */
+static const char *notes(struct cluster_view *v, const DiskReport *r)
+{
+    static const char *const marks[] = {"", "nearfull", "backfillfull", "full"};
+    if (!r || (!r->indexing && (r->mark == DISK_MARK_NONE || r->mark > DISK_MARK_FULL)))
+        return "-";
+    const char *mark = r->mark <= DISK_MARK_FULL ? marks[r->mark] : "";
+    if (!r->indexing)
+        return mark;
+    unsigned percent =
+        r->extent_bytes ? (unsigned)((double)r->indexed_bytes / (double)r->extent_bytes * 100) : 0;
+    return arena_format(&v->arena, "%s%sindexing %u%%", mark, *mark ? ", " : "", percent);
+}
+
 static void list_row(struct cluster_view *v, bool json, const DiskInfo *d, struct cli_table *table)
 {
     const DiskReport *r = facts_report(&v->facts, d->id);
@@ -28,19 +42,19 @@ static void list_row(struct cluster_view *v, bool json, const DiskInfo *d, struc
                              !r     ? "-"
                              : json ? number(v, r->used_bytes)
                                     : view_bytes(v, r->used_bytes),
-                             number(v, slots.newest), number(v, slots.leaving),
+                             notes(v, r), number(v, slots.newest), number(v, slots.leaving),
                              r ? number(v, r->shards) : "-", r ? number(v, r->corrupt) : "-",
                              d->address, d->zone, d->rack, view_hex(v, d->uuid.data, d->uuid.len)});
 }
 
 static int run_list(struct cli *cli, int argc, char **argv)
 {
-    static const char *const columns[] = {"id",      "host",  "state",   "up",     "capacity",
-                                          "used",    "slots", "leaving", "shards", "corrupt",
-                                          "address", "zone",  "rack",    "uuid",   NULL};
-    static const char *const narrow[] = {"id",       "host",    "state",   "up",
-                                         "capacity", "used",    "slots",   "leaving",
-                                         "shards",   "corrupt", "address", NULL};
+    static const char *const columns[] = {
+        "id",      "host",   "state",   "up",      "capacity", "used", "notes", "slots",
+        "leaving", "shards", "corrupt", "address", "zone",     "rack", "uuid",  NULL};
+    static const char *const narrow[] = {"id",      "host",    "state", "up",      "capacity",
+                                         "used",    "notes",   "slots", "leaving", "shards",
+                                         "corrupt", "address", NULL};
     struct cluster_view v;
     int status = cli_options_only(cli, NULL, argc, argv);
     if (status)
@@ -227,7 +241,10 @@ const struct cli_verb disk_verbs[] = {
     {"list", "", "Show the disks",
      "state: in, out, draining or failed; up: whether it answers. slots: how many it is the "
      "newest\n"
-     "holder of; leaving: how many it is an older holder of, whose shards are taken elsewhere.\n",
+     "holder of; leaving: how many it is an older holder of, whose shards are taken elsewhere.\n"
+     "notes: nearfull, backfillfull or full, the mark that it has reached; indexing, with how "
+     "much\n"
+     "of its extents has been read, while its index is rebuilt.\n",
      run_list, NULL},
     {"fail", "ID [--force]", "Give a lost disk up: its shards are rebuilt on the others",
      "Nothing is read from it any more. Refused when that would give up the last copies of\n"

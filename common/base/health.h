@@ -31,7 +31,11 @@ enum health_level { HEALTH_OK, HEALTH_WARN, HEALTH_ERR };
     X(DISK_SUSPECT, HEALTH_WARN,                                                               \
       "It answers slowly: look at the kernel's log and the disk's own tests, or drain it.")    \
     X(DISK_NEARFULL, HEALTH_WARN, "Add disks, or delete objects, before it is full.")          \
+    X(DISK_BACKFILLFULL, HEALTH_WARN,                                                          \
+      "Nothing is moved or rebuilt onto it any more: add disks, or delete objects.")           \
     X(DISK_FULL, HEALTH_ERR, "Writes to it are refused: add disks, or delete objects.")        \
+    X(DISK_INDEXING, HEALTH_WARN,                                                              \
+      "Its index is made anew from its extents; it serves again when that is done.")           \
     X(CORRUPT_SHARDS, HEALTH_WARN,                                                             \
       "They are repaired from the others; replace a disk that shows them again and again.")    \
     X(PG_UNAVAILABLE, HEALTH_ERR,                                                              \
@@ -53,6 +57,9 @@ enum health_code {
 #undef X
         HEALTH_CODES
 };
+
+/* How full a disk is, by the marks that its chunkserver has been given. Sent in reports. */
+enum disk_mark { DISK_MARK_NONE, DISK_MARK_NEARFULL, DISK_MARK_BACKFILLFULL, DISK_MARK_FULL };
 
 const char *health_name(enum health_code code);   /* "DISK_DOWN" */
 const char *health_advice(enum health_code code); /* a sentence: what to do */

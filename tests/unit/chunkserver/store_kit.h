@@ -56,11 +56,25 @@ static inline struct shard_store_config kit_config(const char *dir)
                                        .staging_max = 8};
 }
 
+/* Until the index has been rebuilt, if it is. */
+static inline void kit_await(struct shard_store *s)
+{
+    struct shard_store_stats st = {.rebuilding = s != NULL};
+    while (st.rebuilding) {
+        shard_store_stats(s, &st);
+        if (st.failed)
+            break;
+        if (st.rebuilding)
+            sys_sleep_until(sys_now() + SYS_MS);
+    }
+}
+
 static inline struct shard_store *kit_open(const char *dir)
 {
     struct shard_store *s = NULL;
     struct shard_store_config c = kit_config(dir);
     CHECK_OK(shard_store_open(&s, &c));
+    kit_await(s);
     return s;
 }
 

@@ -51,7 +51,7 @@ static void round_trips(void)
     s = kit_open(suite_dir());
     check_all(s);
     shard_store_stats(s, &st);
-    CHECK(!st.unclean && !st.index_rebuilt);
+    CHECK(!st.unclean && !st.index_rebuilds);
     CHECK_EQ(st.shards, SIZES);
     CHECK_EQ(st.shard_bytes, bytes);
     CHECK_EQ(st.synced_sequence, sequence);
@@ -61,7 +61,7 @@ static void round_trips(void)
     s = kit_open(suite_dir());
     check_all(s);
     shard_store_stats(s, &st);
-    CHECK(st.index_rebuilt);
+    CHECK(st.index_rebuilds);
     CHECK_EQ(st.shards, SIZES);
     CHECK_EQ(st.shard_bytes, bytes);
     CHECK_EQ(st.synced_sequence, sequence);

@@ -184,6 +184,33 @@ static void rotten(void)
     world_stop(&w);
 }
 
+/* A disk whose index is gone is made whole from its own extents; meanwhile the others do its work. */
+static void index_lost(void)
+{
+    struct world w = {.chunk_count = 7, .k = 4, .m = 2};
+    struct world_test t = {0};
+    world_start(&w);
+    world_open(&t, &w);
+    put_objects(&t, 0, 2 * OBJECTS);
+    CHECK(world_wait_healed(&t, 20 * SYS_SECOND));
+    disk_id disk = world_disk_of(&t, 3);
+    sim_crash(w.chunk_pid[3]);
+    CHECK_OK(sim_disk_wipe(WORLD_CHUNK_HOST + 3, "/disk/index"));
+    sim_disk_slow(WORLD_CHUNK_HOST + 3, "/disk/extents", 300 * SYS_MS);
+    sim_restart(w.chunk_pid[3]);
+    wait_disk(&t, disk, true); /* registered while its index is being made */
+    get_objects(&t, 2 * OBJECTS);
+    put_objects(&t, 2 * OBJECTS, OBJECTS);
+    get_objects(&t, 3 * OBJECTS);
+    sim_disk_slow(WORLD_CHUNK_HOST + 3, "/disk/extents", 0);
+    sys_sleep_until(sys_now() + 5 * SYS_SECOND);
+    CHECK(world_wait_healed(&t, 120 * SYS_SECOND));
+    check_healthy(&t, 3 * OBJECTS);
+    CHECK_EQ(world_disk_of(&t, 3), disk);
+    world_client_close(&t.c);
+    world_stop(&w);
+}
+
 /* Chunkservers crash at random primitives and come back, while objects are written and read. */
 static void crashes(void)
 {
@@ -359,6 +386,7 @@ static const struct test tests[] = {
     {"a stand-in for a disk that is down", stood_in_for},
     {"two wiped disks are rebuilt on the others", wiped},
     {"rotten shards are found and repaired", rotten},
+    {"an index is lost", index_lost},
     {"crashes while writing", crashes},
     {"a disk fails", fails},
     {"a disk hangs", hangs},

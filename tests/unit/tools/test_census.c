@@ -161,16 +161,19 @@ static void every_finding_has_its_name(void)
     w.disks[0].up = false;
     cluster_map_disk_mutable(w.map, 1)->up = false;
     w.disks[4].admin_state = DISK_FAILED;
-    w.report[1].full = true;
-    w.report[2].free_bytes = 100000;
+    w.report[1].mark = DISK_MARK_FULL;
+    w.report[2].mark = DISK_MARK_NEARFULL;
     w.report[3].corrupt = 2;
+    w.report[3].mark = DISK_MARK_BACKFILLFULL;
+    w.report[3].indexing = true;
     w.status.repair_rows = 7;
     push(w.map, 1, 2, 5);
     health_judge(&w.facts, &h);
     static const enum health_code want[] = {
         HEALTH_CODE_DISK_FULL,      HEALTH_CODE_METADATA_MEMBER_UNREACHABLE,
         HEALTH_CODE_DISK_DOWN,      HEALTH_CODE_DISK_FAILED,
-        HEALTH_CODE_DISK_NEARFULL,  HEALTH_CODE_CORRUPT_SHARDS,
+        HEALTH_CODE_DISK_NEARFULL,  HEALTH_CODE_DISK_BACKFILLFULL,
+        HEALTH_CODE_DISK_INDEXING,  HEALTH_CODE_CORRUPT_SHARDS,
         HEALTH_CODE_PG_DEGRADED,    HEALTH_CODE_PG_MOVING,
         HEALTH_CODE_REPAIR_PENDING,
     };
