@@ -67,6 +67,10 @@ struct raft_message *raft_send(struct raft *r, enum raft_message_type type, raft
         .term = r->term,
         .after = r->hard_sequence > r->sequence_done ? r->hard_sequence : 0,
     };
+    bool answers_leader =
+        type == RAFT_APPEND_REPLY || type == RAFT_HEARTBEAT_REPLY || type == RAFT_SNAPSHOT_REPLY;
+    if (answers_leader && r->discarded)
+        m->commit = r->log.terms.base_index; /* wants */
     return m;
 }
 
@@ -94,9 +98,9 @@ void raft_effect_install(struct raft *r, const struct raft_install_piece *piece)
     raft_payload_ref(piece->piece);
 }
 
-void raft_effect_read(struct raft *r, uint64_t read, enum err err, uint64_t index)
+void raft_effect_read(struct raft *r, const struct raft_read_result *result)
 {
     struct raft_effects *e = r->effects;
     e->reads = grown(e->reads, e->read_count, &e->read_capacity, sizeof *e->reads);
-    e->reads[e->read_count++] = (struct raft_read_result){.read = read, .err = err, .index = index};
+    e->reads[e->read_count++] = *result;
 }

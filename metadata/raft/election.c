@@ -34,7 +34,11 @@ void raft_become_follower(struct raft *r, uint64_t term, raft_id leader)
     if (was_leader) {
         raft_reads_fail(r);
         raft_progress_release(r);
+        raft_lease_drop(r);
+        r->transfer = 0;
+        r->departed_count = 0;
     }
+    r->resigning = false;
 }
 
 static void become_leader(struct raft *r)
@@ -44,6 +48,7 @@ static void become_leader(struct raft *r)
     r->elapsed = r->heartbeat_elapsed = 0;
     r->round = r->round_done = 0;
     r->uncommitted_bytes = 0;
+    r->lease_off = false;
     raft_progress_reset(r);
     /* Raft, section 8: only with an entry of its own term does a leader learn what is committed. */
     r->term_start = raft_last_index(r) + 1;
@@ -54,7 +59,7 @@ static void become_leader(struct raft *r)
     raft_advance_commit(r);
 }
 
-static void ask_for_votes(struct raft *r, enum raft_message_type type, uint64_t term)
+static void ask_for_votes(struct raft *r, enum raft_message_type type, uint64_t term, bool transfer)
 {
     const struct raft_configuration *c = raft_configuration_now(r);
     for (size_t i = 0; i < c->count; i++) {
@@ -65,10 +70,12 @@ static void ask_for_votes(struct raft *r, enum raft_message_type type, uint64_t 
         m->term = term;
         m->index = raft_last_index(r);
         m->log_term = raft_last_term(r);
+        m->context = transfer;
     }
 }
 
-static void stand(struct raft *r)
+/* transfer: the leader asked for it (thesis, section 3.10). */
+void raft_stand(struct raft *r, bool transfer)
 {
     r->role = RAFT_CANDIDATE;
     r->leader = 0;
@@ -77,20 +84,21 @@ static void stand(struct raft *r)
     r->votes = r->refused = 0; /* R6: the own vote counts when it is durable */
     raft_save_hard_state(r);
     restart_timer(r);
-    ask_for_votes(r, RAFT_VOTE, r->term);
+    ask_for_votes(r, RAFT_VOTE, r->term, transfer);
 }
 
 void raft_campaign(struct raft *r)
 {
     r->role = RAFT_PRE_CANDIDATE;
     r->leader = 0;
-    r->votes = UINT32_C(1) << raft_position(r, r->options.id);
+    int self = raft_position(r, r->options.id);
+    r->votes = self < 0 ? 0 : UINT32_C(1) << self;
     r->refused = 0;
     restart_timer(r);
     if (raft_configuration_quorum(raft_configuration_now(r), r->votes))
-        stand(r);
+        raft_stand(r, false);
     else
-        ask_for_votes(r, RAFT_PRE_VOTE, r->term + 1);
+        ask_for_votes(r, RAFT_PRE_VOTE, r->term + 1, false);
 }
 
 void raft_self_vote_durable(struct raft *r)
@@ -107,7 +115,7 @@ void raft_count_votes(struct raft *r)
     const struct raft_configuration *c = raft_configuration_now(r);
     if (raft_configuration_quorum(c, r->votes)) {
         if (r->role == RAFT_PRE_CANDIDATE)
-            stand(r);
+            raft_stand(r, false);
         else
             become_leader(r);
         return;
@@ -115,14 +123,6 @@ void raft_count_votes(struct raft *r)
     uint32_t all = (UINT32_C(1) << c->count) - 1;
     if (!raft_configuration_quorum(c, all & ~r->refused))
         raft_become_follower(r, r->term, 0); /* can no longer win */
-}
-
-void raft_resign(struct raft *r)
-{
-    if (r->role == RAFT_LEADER)
-        raft_become_follower(r, r->term, 0);
-    else
-        restart_timer(r); /* nor does it stand while its disk hangs */
 }
 
 /* CheckQuorum: a leader that a majority no longer hears steps down, so that its clients go
@@ -134,20 +134,31 @@ static void check_quorum(struct raft *r)
         struct raft_progress *p = &r->progress[i];
         if (p->active || p->id == r->options.id)
             active |= UINT32_C(1) << i;
+        p->lives = p->active;
+        if (!p->active)
+            raft_sending_end(p);
         p->active = false;
     }
     if (!raft_configuration_quorum(raft_configuration_now(r), active))
         raft_become_follower(r, r->term, 0);
 }
 
+/* A member without its state could not serve as a leader; one that installs a snapshot has no log;
+ * and nobody breaks his own promise. */
+static bool may_stand(const struct raft *r)
+{
+    return raft_self_votes(r) && !r->discarded && !r->install.complete &&
+           !raft_lease_promised(r, r->options.id);
+}
+
 void raft_tick(struct raft *r)
 {
     r->elapsed++;
     if (r->role != RAFT_LEADER) {
-        if (r->elapsed >= r->timeout && raft_self_votes(r))
+        if (r->elapsed >= r->timeout && may_stand(r))
             raft_campaign(r);
         else if (r->elapsed >= r->timeout)
-            r->leader = 0; /* a learner cannot stand, but need not point at a dead leader */
+            r->leader = 0; /* who cannot stand need not point at a dead leader */
         return;
     }
     if (r->elapsed >= r->options.election_min_ticks) {
@@ -156,8 +167,12 @@ void raft_tick(struct raft *r)
         if (r->role != RAFT_LEADER)
             return;
     }
+    raft_transfer_tick(r);
+    if (r->role != RAFT_LEADER)
+        return;
     if (++r->heartbeat_elapsed >= r->options.heartbeat_ticks) {
         r->heartbeat_elapsed = 0;
+        raft_lease_renew(r);
         raft_heartbeat_all(r);
     }
 }

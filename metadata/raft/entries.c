@@ -71,22 +71,36 @@ void raft_cache_truncate(struct raft_log *log, uint64_t from)
     term_runs_truncate(&log->terms, from);
 }
 
+static void drop_first(struct raft_log *log)
+{
+    struct raft_entry *e = slot(log, 0);
+    log->bytes -= raft_entry_bytes(e);
+    raft_payload_unref(e->payload);
+    log->head = (log->head + 1) & (log->capacity - 1);
+    log->count--;
+}
+
 void raft_cache_trim(struct raft_log *log, size_t bytes)
 {
     uint64_t safe = log->commit < log->persisted ? log->commit : log->persisted;
-    while (log->count && log->bytes > bytes && raft_cache_first(log) <= safe) {
-        struct raft_entry *e = slot(log, 0);
-        log->bytes -= raft_entry_bytes(e);
-        raft_payload_unref(e->payload);
-        log->head = (log->head + 1) & (log->capacity - 1);
-        log->count--;
-    }
+    while (log->count && log->bytes > bytes && raft_cache_first(log) <= safe)
+        drop_first(log);
+}
+
+void raft_cache_drop(struct raft_log *log, uint64_t to)
+{
+    while (log->count && raft_cache_first(log) <= to)
+        drop_first(log);
+}
+
+void raft_cache_clear(struct raft_log *log)
+{
+    raft_cache_drop(log, log->terms.last_index);
 }
 
 void raft_cache_release(struct raft_log *log)
 {
-    for (size_t i = 0; i < log->count; i++)
-        raft_payload_unref(slot(log, i)->payload);
+    raft_cache_clear(log);
     sys_free(log->ring);
     term_runs_release(&log->terms);
 }

@@ -63,6 +63,32 @@ void raft_truncate(struct raft *r, uint64_t from)
     raft_configuration_truncate(r, from);
 }
 
+/* D8: the state is now the snapshot, of which this log knows nothing or something else. What is
+ * under way to the disk comes before the reset and counts for nothing. */
+void raft_log_reset(struct raft *r, const struct raft_snapshot *snapshot)
+{
+    assert(snapshot->index > r->log.commit); /* R1 */
+    struct raft_effects *e = r->effects;
+    writing(r);
+    for (size_t i = 0; i < r->persist_count; i++)
+        r->persists[i].last = 0;
+    raft_entries_clear(&e->entries);
+    e->truncate_from = 0;
+    e->apply_to = 0;
+    raft_payload_unref(e->reset.configuration.payload);
+    e->reset = *snapshot;
+    raft_payload_ref(snapshot->configuration.payload);
+    raft_cache_clear(&r->log);
+    term_runs_reset(&r->log.terms, snapshot->index, snapshot->term);
+    r->log.commit = r->log.persisted = snapshot->index;
+    r->log.handed = r->log.applied = snapshot->index;
+    r->configuration_count = 0;
+    enum err bad = raft_configuration_push(r, &snapshot->configuration);
+    assert(bad == OK); /* it was decoded when it came */
+    r->effects->configuration_changed = true;
+    raft_save_hard_state(r); /* the log that begins anew has it too */
+}
+
 void raft_persisted(struct raft *r, uint64_t sequence)
 {
     assert(sequence <= r->sequence);
@@ -105,7 +131,7 @@ void raft_commit_to(struct raft *r, uint64_t index)
 void raft_hand_out(struct raft *r)
 {
     uint64_t to = r->log.commit < r->log.persisted ? r->log.commit : r->log.persisted;
-    if (to <= r->log.handed)
+    if (to <= r->log.handed || r->discarded)
         return;
     r->log.handed = to;
     r->effects->apply_to = to;

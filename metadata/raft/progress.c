@@ -13,9 +13,19 @@ void raft_progress_probe(struct raft_progress *p)
 
 void raft_progress_replicate(struct raft_progress *p)
 {
+    if (p->flow == RAFT_SNAPSHOT_FLOW && !p->sending.wants)
+        raft_sending_end(p);
     p->flow = RAFT_REPLICATE;
     p->next = p->match + 1;
     p->probing = p->loading = false;
+}
+
+/* What comes next is compacted away. */
+void raft_progress_snapshot(struct raft_progress *p)
+{
+    p->flow = RAFT_SNAPSHOT_FLOW;
+    p->probing = p->loading = false;
+    p->inflight_first = p->inflight_count = p->inflight_bytes = 0;
 }
 
 static void start(struct raft *r, struct raft_progress *p, raft_id id)
@@ -48,6 +58,7 @@ void raft_progress_rebuild(struct raft *r)
         old[i] = r->progress[i];
     const struct raft_configuration *c = raft_configuration_now(r);
     r->progress_count = c->count;
+    r->departed_count = 0;
     for (size_t i = 0; i < c->count; i++) {
         size_t at = 0;
         while (at < count && old[at].id != c->members[i].id)
@@ -59,8 +70,11 @@ void raft_progress_rebuild(struct raft *r)
         r->progress[i] = old[at];
         old[at].inflight = NULL;
     }
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         sys_free(old[i].inflight);
+        if (raft_position(r, old[i].id) < 0 && old[i].id != r->options.id)
+            r->departed[r->departed_count++] = old[i].id;
+    }
 }
 
 static struct raft_inflight *at(struct raft_progress *p, size_t i)

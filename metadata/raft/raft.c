@@ -28,10 +28,35 @@ int raft_position(const struct raft *r, raft_id id)
     return m ? (int)(m - c->members) : -1;
 }
 
+/* Of the configuration in force, or of one that it may fall back to: one who is being removed may be
+ * needed to get that committed (thesis, section 4.2.2). */
 bool raft_self_votes(const struct raft *r)
 {
-    const struct raft_member *m = raft_configuration_find(raft_configuration_now(r), r->options.id);
-    return m && m->roles & (RAFT_VOTER | RAFT_OUTGOING);
+    bool votes = false;
+    for (size_t i = 0; i < r->configuration_count; i++) {
+        const struct raft_member *m =
+            raft_configuration_find(&r->configurations[i].c, r->options.id);
+        votes |= m && m->roles & (RAFT_VOTER | RAFT_OUTGOING);
+    }
+    return votes && !raft_removed(r);
+}
+
+bool raft_removed(const struct raft *r)
+{
+    const struct raft_configuration *now = raft_configuration_now(r);
+    if (r->removed_at > raft_configuration_index(r))
+        return true;
+    return now->count && raft_configuration_index(r) <= r->log.commit &&
+           !raft_configuration_find(now, r->options.id);
+}
+
+void raft_follow(struct raft *r, const struct raft_message *m)
+{
+    if (r->role != RAFT_FOLLOWER)
+        raft_become_follower(r, m->term, m->from);
+    r->leader = m->from;
+    r->elapsed = 0;
+    raft_lease_promise(r, m->from);
 }
 
 void raft_violated(struct raft *r, const char *what)
@@ -53,6 +78,10 @@ static void defaults(struct raft_options *o)
         o->batch_bytes = RAFT_BATCH_BYTES;
     if (!o->inflight_bytes)
         o->inflight_bytes = RAFT_INFLIGHT_BYTES;
+    if (!o->piece_bytes)
+        o->piece_bytes = RAFT_PIECE_BYTES;
+    if (o->piece_bytes > RAFT_PIECE_MAX)
+        o->piece_bytes = RAFT_PIECE_MAX;
 }
 
 static enum err restore_configurations(struct raft *r, const struct raft_restored *restored)
@@ -72,8 +101,8 @@ enum err raft_new(const struct raft_options *options, const struct raft_restored
                   struct raft **out)
 {
     assert(options->id != 0);
-    if (restored->applied > restored->terms->last_index ||
-        restored->applied < restored->terms->base_index ||
+    bool below = restored->applied < restored->terms->base_index;
+    if (restored->applied > restored->terms->last_index || (below && !restored->discarded) ||
         restored->hard.term < term_runs_last_term(restored->terms))
         return ERR_CORRUPT;
     struct raft *r = sys_alloc(sizeof *r);
@@ -88,9 +117,12 @@ enum err raft_new(const struct raft_options *options, const struct raft_restored
         commit = restored->terms->last_index;
     if (commit < restored->applied)
         commit = restored->applied;
+    if (commit < restored->terms->base_index)
+        commit = restored->terms->base_index; /* what is compacted away was committed */
     r->log.commit = commit;
     r->log.persisted = restored->terms->last_index;
-    r->log.handed = commit; /* all of it is in the log, so durable */
+    r->discarded = below;
+    r->log.handed = below ? restored->applied : commit; /* all of it is in the log, so durable */
     r->log.applied = restored->applied;
     enum err e = restore_configurations(r, restored);
     if (e) {
@@ -113,6 +145,7 @@ void raft_free(struct raft *r)
     if (!r)
         return;
     raft_progress_release(r);
+    raft_install_release(r);
     raft_cache_release(&r->log);
     sys_free(r->configurations);
     sys_free(r->reads);
@@ -126,28 +159,33 @@ static void answer_lower_term(struct raft *r, const struct raft_message *m)
 {
     switch (m->type) {
     case RAFT_APPEND:
-    case RAFT_HEARTBEAT: {
+    case RAFT_HEARTBEAT:
+    case RAFT_SNAPSHOT: {
         struct raft_message *reply = raft_send(r, RAFT_APPEND_REPLY, m->from);
         reply->reject = true;
         reply->index = m->index;
         break;
     }
     case RAFT_PRE_VOTE:
-        raft_send(r, RAFT_PRE_VOTE_REPLY, m->from)->reject = true;
+        raft_vote_answer(r, RAFT_PRE_VOTE_REPLY, m->from)->reject = true;
         break;
     case RAFT_VOTE:
-        raft_send(r, RAFT_VOTE_REPLY, m->from)->reject = true;
+        raft_vote_answer(r, RAFT_VOTE_REPLY, m->from)->reject = true;
         break;
     default:
         break;
     }
 }
 
-/* Leader stickiness (thesis, section 4.2.3): who hears a leader helps nobody to depose it. */
+/* Leader stickiness (thesis, section 4.2.3): who hears a leader helps nobody to depose it, unless
+ * that leader asked for it. */
 static bool sticks_to_leader(const struct raft *r, const struct raft_message *m)
 {
-    return (m->type == RAFT_VOTE || m->type == RAFT_PRE_VOTE) && r->leader != 0 &&
-           r->leader != m->from && r->elapsed < r->options.election_min_ticks;
+    if (m->type != RAFT_PRE_VOTE && (m->type != RAFT_VOTE || m->context == 1))
+        return false;
+    bool hears =
+        r->leader != 0 && r->leader != m->from && r->elapsed < r->options.election_min_ticks;
+    return hears || raft_lease_promised(r, m->from);
 }
 
 /* Whether the message is to be looked at further. */
@@ -157,14 +195,17 @@ static bool settle_term(struct raft *r, const struct raft_message *m)
         answer_lower_term(r, m);
         return false;
     }
-    if (sticks_to_leader(r, m))
+    if (sticks_to_leader(r, m)) {
+        raft_answer_removed(r, m);
         return false;
+    }
     if (m->term == r->term)
         return true;
     /* A pre-vote, and the leave given to one, speak of a term that has not begun. */
     if (m->type == RAFT_PRE_VOTE || (m->type == RAFT_PRE_VOTE_REPLY && !m->reject))
         return true;
-    bool from_leader = m->type == RAFT_APPEND || m->type == RAFT_HEARTBEAT;
+    bool from_leader = m->type == RAFT_APPEND || m->type == RAFT_HEARTBEAT ||
+                       m->type == RAFT_SNAPSHOT || m->type == RAFT_TIMEOUT_NOW;
     raft_become_follower(r, m->term, from_leader ? m->from : 0);
     return true;
 }
@@ -174,6 +215,7 @@ static void receive(struct raft *r, const struct raft_message *m)
     if (m->from == 0 || m->from == r->options.id || m->to != r->options.id || m->term == 0 ||
         m->term == UINT64_MAX)
         return;
+    raft_recv_notice(r, m);
     if (!settle_term(r, m))
         return;
     switch (m->type) {
@@ -197,6 +239,15 @@ static void receive(struct raft *r, const struct raft_message *m)
     case RAFT_HEARTBEAT_REPLY:
         raft_recv_heartbeat_reply(r, m);
         break;
+    case RAFT_SNAPSHOT:
+        raft_recv_snapshot(r, m);
+        break;
+    case RAFT_SNAPSHOT_REPLY:
+        raft_recv_snapshot_reply(r, m);
+        break;
+    case RAFT_TIMEOUT_NOW:
+        raft_recv_timeout_now(r, m);
+        break;
     default: /* of a later level */
         break;
     }
@@ -208,6 +259,15 @@ static void applied(struct raft *r, uint64_t index)
     if (index > r->log.applied)
         r->log.applied = index;
     raft_reads_release(r);
+}
+
+static void compacted(struct raft *r, uint64_t index)
+{
+    assert(index <= r->log.handed);
+    if (index <= r->log.terms.base_index)
+        return;
+    raft_cache_drop(&r->log, index);
+    term_runs_compact(&r->log.terms, index);
 }
 
 static enum err dispatch(struct raft *r, const struct raft_event *event)
@@ -238,11 +298,18 @@ static enum err dispatch(struct raft *r, const struct raft_event *event)
         raft_resign(r);
         return OK;
     case RAFT_TRANSFER:
-        return ERR_BUSY;
+        return raft_transfer(r, event->member);
     case RAFT_SNAPSHOT_READ:
+        raft_snapshot_read_done(r, event);
+        return OK;
     case RAFT_SNAPSHOT_WRITTEN:
+        raft_snapshot_written(r, event);
+        return OK;
     case RAFT_INSTALLED:
+        raft_installed(r, event->index);
+        return OK;
     case RAFT_COMPACTED:
+        compacted(r, event->index);
         return OK;
     }
     return ERR_INVALID;
@@ -252,6 +319,7 @@ enum err raft_step(struct raft *r, const struct raft_event *event, struct raft_e
 {
     r->effects = effects;
     effects->proposed_first = effects->proposed_term = 0;
+    raft_lease_time(r, event->now);
     enum raft_role role = r->role;
     raft_id leader = r->leader;
     uint64_t term = r->term;
@@ -281,6 +349,12 @@ void raft_status(const struct raft *r, struct raft_status *out)
         .last_index = raft_last_index(r),
         .configuration_index = raft_configuration_index(r),
         .configuration = *raft_configuration_now(r),
+        .transfer = r->transfer,
+        .install_index = r->install.snapshot.index,
+        .install_offset = r->install.written,
+        .discarded = r->discarded,
+        .removed = raft_removed(r),
+        .lease_until = r->role == RAFT_LEADER ? r->lease_until : 0,
     };
     for (size_t i = 0; i < out->configuration.count; i++) {
         out->members[i].id = out->configuration.members[i].id;
@@ -292,6 +366,9 @@ void raft_status(const struct raft *r, struct raft_status *out)
         out->members[i].next = self ? raft_last_index(r) + 1 : p->next;
         out->members[i].flow = p->flow;
         out->members[i].active = self || p->active;
+        out->members[i].sending = p->sending.active;
+        out->members[i].snapshot_index = p->sending.index;
+        out->members[i].snapshot_offset = p->sending.acked;
     }
 }
 
@@ -308,13 +385,6 @@ uint64_t raft_commit(const struct raft *r)
 uint64_t raft_handed(const struct raft *r)
 {
     return r->log.handed;
-}
-
-bool raft_lease_holds(const struct raft *r, int64_t now)
-{
-    (void)now;
-    (void)r;
-    return false;
 }
 
 bool raft_is_leader(const struct raft *r)

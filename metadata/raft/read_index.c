@@ -15,8 +15,19 @@ enum err raft_read(struct raft *r, uint64_t read)
         r->read_capacity = r->read_capacity ? r->read_capacity * 2 : 16;
         r->reads = sys_realloc(r->reads, r->read_capacity * sizeof *r->reads);
     }
+    /* Answers leave in order, so not before an earlier one that waits for a round. */
+    bool leased = raft_leader_ready(r) && raft_lease_holds(r, r->now) &&
+                  (r->read_count == 0 || r->reads[r->read_count - 1].ready);
     r->reads[r->read_count++] = (struct raft_waiting_read){.read = read};
-    raft_reads_begin(r);
+    if (!leased) {
+        raft_reads_begin(r);
+        return OK;
+    }
+    struct raft_waiting_read *w = &r->reads[r->read_count - 1];
+    w->ready = w->leased = true;
+    w->index = r->log.commit;
+    w->round = r->round;
+    raft_reads_release(r);
     return OK;
 }
 
@@ -34,6 +45,7 @@ void raft_reads_begin(struct raft *r)
     if (!any)
         return;
     r->round++;
+    r->round_started = r->now;
     raft_heartbeat_all(r);
     raft_reads_confirm(r);
 }
@@ -49,6 +61,7 @@ void raft_reads_confirm(struct raft *r)
     if (!raft_configuration_quorum(raft_configuration_now(r), yes))
         return;
     r->round_done = r->round;
+    raft_lease_confirmed(r);
     for (size_t i = 0; i < r->read_count; i++)
         if (r->reads[i].round == r->round)
             r->reads[i].ready = true;
@@ -63,7 +76,8 @@ void raft_reads_release(struct raft *r)
         const struct raft_waiting_read *w = &r->reads[done];
         if (!w->ready || w->index > r->log.applied)
             break;
-        raft_effect_read(r, w->read, OK, w->index);
+        raft_effect_read(
+            r, &(struct raft_read_result){.read = w->read, .index = w->index, .leased = w->leased});
     }
     if (done == 0)
         return;
@@ -74,6 +88,7 @@ void raft_reads_release(struct raft *r)
 void raft_reads_fail(struct raft *r)
 {
     for (size_t i = 0; i < r->read_count; i++)
-        raft_effect_read(r, r->reads[i].read, ERR_NOT_LEADER, 0);
+        raft_effect_read(
+            r, &(struct raft_read_result){.read = r->reads[i].read, .err = ERR_NOT_LEADER});
     r->read_count = 0;
 }

@@ -2,7 +2,7 @@
 #include "metadata/raft/raft_internal.h"
 
 /* Not before all that it vouches for is durable (D3). */
-static void acknowledge(struct raft *r, raft_id leader, uint64_t match)
+void raft_acknowledge(struct raft *r, raft_id leader, uint64_t match)
 {
     struct raft_message *reply = raft_send(r, RAFT_APPEND_REPLY, leader);
     reply->index = match;
@@ -72,14 +72,13 @@ void raft_recv_append(struct raft *r, const struct raft_message *m)
     }
     if (!sensible(m))
         return;
-    if (r->role != RAFT_FOLLOWER)
-        raft_become_follower(r, m->term, m->from);
-    r->leader = m->from;
-    r->elapsed = 0;
+    raft_follow(r, m);
+    if (raft_frozen(r))
+        return; /* R7: the leader asks again with its heartbeats */
     uint64_t last = m->index + m->entries.n;
     if (m->index < r->log.terms.base_index) {
         if (last < r->log.commit) { /* all of it is known here, and committed */
-            acknowledge(r, m->from, r->log.commit);
+            raft_acknowledge(r, m->from, r->log.commit);
             return;
         }
     } else if (m->index > raft_last_index(r) || raft_term_at(r, m->index) != m->log_term) {
@@ -91,5 +90,5 @@ void raft_recv_append(struct raft *r, const struct raft_message *m)
         return;
     }
     raft_commit_to(r, m->commit < last ? m->commit : last);
-    acknowledge(r, m->from, last);
+    raft_acknowledge(r, m->from, last);
 }

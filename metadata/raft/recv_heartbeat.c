@@ -8,12 +8,10 @@ void raft_recv_heartbeat(struct raft *r, const struct raft_message *m)
         raft_violated(r, "two leaders in one term");
         return;
     }
-    if (r->role != RAFT_FOLLOWER)
-        raft_become_follower(r, m->term, m->from);
-    r->leader = m->from;
-    r->elapsed = 0;
+    raft_follow(r, m);
     uint64_t last = raft_last_index(r);
-    raft_commit_to(r, m->commit < last ? m->commit : last);
+    if (!raft_frozen(r))
+        raft_commit_to(r, m->commit < last ? m->commit : last);
     raft_send(r, RAFT_HEARTBEAT_REPLY, m->from)->context = m->context;
 }
 
@@ -32,6 +30,9 @@ void raft_recv_heartbeat_reply(struct raft *r, const struct raft_message *m)
     }
     /* A lost append or a lost answer shows here: what was sent last is sent, or asked for, again. */
     p->probing = false;
+    raft_sending_wanted(r, p, m->commit);
+    raft_sending_again(r, p);
     if (p->match < raft_last_index(r) || p->flow == RAFT_PROBE)
         raft_replicate_again(r, p);
+    raft_transfer_try(r, p);
 }

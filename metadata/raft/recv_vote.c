@@ -9,6 +9,45 @@ static bool up_to_date(const struct raft *r, const struct raft_message *m)
     return m->log_term > term || (m->log_term == term && m->index >= raft_last_index(r));
 }
 
+/* Not of this member's last committed configuration, nor of one that may follow it. */
+static bool stranger(const struct raft *r, raft_id id)
+{
+    if (r->configurations[0].index > r->log.commit || r->configurations[0].c.count == 0)
+        return false;
+    for (size_t i = 0; i < r->configuration_count; i++)
+        if (raft_configuration_find(&r->configurations[i].c, id))
+            return false;
+    return true;
+}
+
+struct raft_message *raft_vote_answer(struct raft *r, enum raft_message_type type, raft_id to)
+{
+    struct raft_message *reply = raft_send(r, type, to);
+    if (stranger(r, to))
+        reply->hint_index = r->configurations[0].index;
+    return reply;
+}
+
+/* Who hears a leader does not answer candidates, but a removed one shall learn why. */
+void raft_answer_removed(struct raft *r, const struct raft_message *m)
+{
+    if (m->type == RAFT_PRE_VOTE && stranger(r, m->from))
+        raft_vote_answer(r, RAFT_PRE_VOTE_REPLY, m->from)->reject = true;
+}
+
+/* It tells of something committed, so it holds in any term. Whoever is a member again has a later
+ * configuration, or gets it. */
+void raft_recv_notice(struct raft *r, const struct raft_message *m)
+{
+    if ((m->type != RAFT_PRE_VOTE_REPLY && m->type != RAFT_VOTE_REPLY) ||
+        m->hint_index <= r->removed_at || r->role == RAFT_LEADER)
+        return;
+    bool before = raft_removed(r);
+    r->removed_at = m->hint_index;
+    if (!before && raft_removed(r))
+        r->effects->configuration_changed = true;
+}
+
 void raft_recv_vote(struct raft *r, const struct raft_message *m)
 {
     bool pre = m->type == RAFT_PRE_VOTE;
@@ -22,7 +61,8 @@ void raft_recv_vote(struct raft *r, const struct raft_message *m)
             raft_save_hard_state(r);
         }
     }
-    struct raft_message *reply = raft_send(r, pre ? RAFT_PRE_VOTE_REPLY : RAFT_VOTE_REPLY, m->from);
+    struct raft_message *reply =
+        raft_vote_answer(r, pre ? RAFT_PRE_VOTE_REPLY : RAFT_VOTE_REPLY, m->from);
     reply->reject = !grant;
     if (grant)
         reply->term = m->term;

@@ -43,8 +43,14 @@ static void probe(struct raft *r, struct raft_progress *p)
 
 void raft_replicate(struct raft *r, struct raft_progress *p)
 {
-    if (p->id == r->options.id || p->next <= r->log.terms.base_index)
-        return; /* what is compacted away could only come as a snapshot */
+    if (p->id == r->options.id)
+        return;
+    if (p->flow != RAFT_SNAPSHOT_FLOW && p->next <= r->log.terms.base_index)
+        raft_progress_snapshot(p);
+    if (p->flow == RAFT_SNAPSHOT_FLOW) {
+        raft_sending_go_on(r, p);
+        return;
+    }
     if (p->flow == RAFT_PROBE) {
         probe(r, p);
         return;
@@ -123,8 +129,9 @@ void raft_advance_commit(struct raft *r)
     if (index <= r->log.commit || raft_term_at(r, index) != r->term)
         return;
     raft_commit_to(r, index);
-    raft_change_leave_joint(r);
-    raft_reads_begin(r);
+    raft_change_committed(r);
+    if (r->role == RAFT_LEADER)
+        raft_reads_begin(r);
 }
 
 bool raft_leader_append(struct raft *r, enum raft_entry_type type, struct raft_payload *payload)
@@ -138,6 +145,11 @@ bool raft_leader_append(struct raft *r, enum raft_entry_type type, struct raft_p
     if (type == RAFT_ENTRY_CONFIGURATION) {
         r->effects->configuration_changed = true;
         raft_progress_rebuild(r);
+        raft_lease_drop(r);
+        const struct raft_member *m =
+            raft_configuration_find(raft_configuration_now(r), r->transfer);
+        if (!m || !(m->roles & RAFT_VOTER))
+            r->transfer = 0;
     }
     return true;
 }
@@ -148,6 +160,8 @@ enum err raft_propose(struct raft *r, struct raft_payload *const *payloads, size
         return ERR_NOT_LEADER;
     if (count == 0)
         return ERR_INVALID;
+    if (r->transfer)
+        return ERR_BUSY;
     uint64_t bytes = r->uncommitted_bytes;
     for (size_t i = 0; i < count; i++) {
         if (payloads[i]->length > RAFT_COMMAND_MAX)

@@ -94,6 +94,13 @@ void term_runs_compact(struct term_runs *t, uint64_t index)
     t->base_term = term;
 }
 
+void term_runs_reset(struct term_runs *t, uint64_t base_index, uint64_t base_term)
+{
+    t->n = 0;
+    t->base_index = t->last_index = base_index;
+    t->base_term = base_term;
+}
+
 uint64_t term_runs_find(const struct term_runs *t, uint64_t index, uint64_t term)
 {
     if (index > t->last_index)

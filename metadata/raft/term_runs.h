@@ -24,6 +24,8 @@ void term_runs_append(struct term_runs *t, uint64_t term);
 void term_runs_truncate(struct term_runs *t, uint64_t index);
 /* Forgets all up to and including index, which becomes the base. */
 void term_runs_compact(struct term_runs *t, uint64_t index);
+/* Empty, behind this base. */
+void term_runs_reset(struct term_runs *t, uint64_t base_index, uint64_t base_term);
 /* 0 when the index lies outside of base_index .. last_index. */
 uint64_t term_runs_at(const struct term_runs *t, uint64_t index);
 uint64_t term_runs_last_term(const struct term_runs *t);

@@ -1,69 +1,11 @@
 /* A group of cores in one thread: their disks, a network of messages that the test decides about,
- * and the properties of Raft (figure 3) checked after every step. Pure: no floor is used but memory. */
+ * and the properties of Raft (figure 3) checked after every step. Pure: no floor is used but memory.
+ * cluster_types.h: what there is; cluster_disk.h: a member's durable log and state; cluster_check.h:
+ * the properties. */
 #pragma once
-#include <stdio.h>
-#include <string.h>
-#include "common/base/alloc.h"
-#include "metadata/raft/raft.h"
-#include "tests/unit/suite.h"
-
-enum { CLUSTER_MAX = 7, CLUSTER_INDEX_MAX = 8192, CLUSTER_TERM_MAX = 8192 };
-
-struct cluster_write {
-    uint64_t sequence, truncate_from;
-    bool hard_changed;
-    struct raft_hard_state hard;
-    struct raft_entries entries;
-};
-struct cluster_node {
-    raft_id id; /* 1 .. */
-    bool exists, alive;
-    struct raft *raft;
-    struct raft_effects effects;
-    /* the disk */
-    struct raft_hard_state hard;
-    struct raft_entries log; /* entry i at v[i - 1] */
-    uint64_t applied;        /* the state's, synced */
-    /* lost in a crash */
-    struct cluster_write *writes;
-    size_t write_count, write_capacity;
-    uint64_t persisted;
-    struct raft_message *held;
-    size_t held_count, held_capacity;
-    uint64_t apply_to, commit_seen;
-    enum raft_role role_seen;
-    uint64_t life;
-};
-struct cluster {
-    struct cluster_node nodes[CLUSTER_MAX + 1]; /* by id */
-    struct raft_message *network;
-    size_t network_count, network_capacity;
-    bool cut[CLUSTER_MAX + 1][CLUSTER_MAX + 1];
-    uint64_t lost_append; /* appends that begin with this entry are lost */
-    bool slow_disks;      /* writes become durable only when the test says so */
-    bool slow_apply;
-    bool settling;
-    uint64_t seed;
-    size_t cache_bytes;
-    /* what was seen anywhere */
-    uint64_t applied_term[CLUSTER_INDEX_MAX];
-    struct raft_payload *applied_payload[CLUSTER_INDEX_MAX];
-    uint64_t highest_applied;
-    raft_id leader_of[CLUSTER_TERM_MAX];
-    uint64_t read_floor[4096]; /* by read number: what was applied when it was asked */
-    uint64_t read_next, reads_done;
-    void (*trace)(struct cluster *c, const char *format, ...);
-    void (*trace_message)(struct cluster *c, const struct raft_message *m);
-    bool failed;
-};
-
-static inline void cluster_check(struct cluster *c, bool ok, const char *what)
-{
-    if (!ok && !c->failed) {
-        c->failed = true;
-        suite_check(false, __FILE__, __LINE__, "seed %llu: %s", (unsigned long long)c->seed, what);
-    }
-}
+#include "tests/unit/raft/cluster_check.h"
+#include "tests/unit/raft/cluster_disk.h"
+#include "tests/unit/raft/cluster_types.h"
 
 static inline void cluster_network_add(struct cluster *c, const struct raft_message *m)
 {
@@ -73,6 +15,7 @@ static inline void cluster_network_add(struct cluster *c, const struct raft_mess
     }
     struct raft_message *to = &c->network[c->network_count++];
     *to = *m;
+    raft_payload_ref(to->piece);
     to->entries = (struct raft_entries){0};
     for (size_t i = 0; i < m->entries.n; i++)
         raft_entries_push(&to->entries, &m->entries.v[i]);
@@ -80,58 +23,39 @@ static inline void cluster_network_add(struct cluster *c, const struct raft_mess
         c->trace_message(c, to);
 }
 
-/* Log completeness (figure 3): a leader has all that was ever applied. */
-static inline void cluster_leader_appeared(struct cluster *c, struct cluster_node *n)
+/* What is durable is checked when a message leaves, not when it is made (D3). */
+static inline void cluster_leaves(struct cluster *c, struct cluster_node *n,
+                                  const struct raft_message *m)
 {
-    struct raft_status s;
-    raft_status(n->raft, &s);
-    cluster_check(c, s.term < CLUSTER_TERM_MAX, "too many terms");
-    if (c->failed)
+    cluster_check_message(c, n, m);
+    cluster_network_add(c, m);
+}
+
+static inline void cluster_send(struct cluster *c, struct cluster_node *n, struct raft_message *m)
+{
+    if (m->after <= n->persisted) {
+        cluster_leaves(c, n, m);
         return;
-    cluster_check(c, !c->leader_of[s.term] || c->leader_of[s.term] == n->id,
-                  "two leaders in one term");
-    c->leader_of[s.term] = n->id;
-    cluster_check(c, s.last_index >= c->highest_applied, "a leader lacks what was applied");
-    for (uint64_t i = 1; i <= n->log.n && i <= c->highest_applied; i++)
-        cluster_check(c, n->log.v[i - 1].term == c->applied_term[i],
-                      "a leader has another entry than what was applied");
-}
-
-/* Up to a NUL: what pads an entry is not shown. */
-static inline int cluster_text_length(const struct raft_payload *p)
-{
-    const uint8_t *end = memchr(p->data, 0, p->length);
-    return end ? (int)(end - p->data) : (int)p->length;
-}
-
-/* State machine safety (figure 3). */
-static inline void cluster_apply(struct cluster *c, struct cluster_node *n)
-{
-    while (n->applied < n->apply_to && !c->failed) {
-        uint64_t i = ++n->applied;
-        cluster_check(c, i <= n->log.n && i < CLUSTER_INDEX_MAX, "applied before it was durable");
-        if (c->failed)
-            return;
-        const struct raft_entry *e = &n->log.v[i - 1];
-        if (i > c->highest_applied) {
-            c->highest_applied = i;
-            c->applied_term[i] = e->term;
-            c->applied_payload[i] = raft_payload_ref(e->payload);
-        }
-        const struct raft_payload *known = c->applied_payload[i];
-        bool same = c->applied_term[i] == e->term && !known == !e->payload &&
-                    (!known || (known->length == e->payload->length &&
-                                memcmp(known->data, e->payload->data, known->length) == 0));
-        cluster_check(c, same, "two members applied different entries");
-        if (c->trace)
-            c->trace(c, "%llu applies %llu/%llu%s%.*s", (unsigned long long)n->id,
-                     (unsigned long long)i, (unsigned long long)e->term,
-                     e->type == RAFT_ENTRY_NOOP            ? " no-op"
-                     : e->type == RAFT_ENTRY_CONFIGURATION ? " configuration"
-                                                           : " ",
-                     e->type == RAFT_ENTRY_COMMAND ? cluster_text_length(e->payload) : 0,
-                     e->type == RAFT_ENTRY_COMMAND ? (const char *)e->payload->data : "");
     }
+    if (n->held_count == n->held_capacity) {
+        n->held_capacity = n->held_capacity ? 2 * n->held_capacity : 16;
+        n->held = sys_realloc(n->held, n->held_capacity * sizeof *n->held);
+    }
+    raft_message_move(&n->held[n->held_count++], m);
+}
+
+static inline void cluster_release_held(struct cluster *c, struct cluster_node *n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n->held_count; i++) {
+        if (n->held[i].after > n->persisted) {
+            n->held[kept++] = n->held[i];
+            continue;
+        }
+        cluster_leaves(c, n, &n->held[i]);
+        raft_message_release(&n->held[i]);
+    }
+    n->held_count = kept;
 }
 
 static inline void cluster_queue_write(struct cluster_node *n)
@@ -145,30 +69,14 @@ static inline void cluster_queue_write(struct cluster_node *n)
     }
     struct cluster_write *w = &n->writes[n->write_count++];
     *w = (struct cluster_write){.sequence = e->persist_sequence,
+                                .reset = e->reset,
                                 .truncate_from = e->truncate_from,
                                 .hard_changed = e->hard_state_changed,
                                 .hard = e->hard_state};
+    raft_payload_ref(w->reset.configuration.payload);
     for (size_t i = 0; i < e->entries.n; i++)
         raft_entries_push(&w->entries, &e->entries.v[i]);
 }
-
-static inline void cluster_send(struct cluster *c, struct cluster_node *n, struct raft_message *m)
-{
-    if (m->after <= n->persisted) {
-        cluster_network_add(c, m);
-        return;
-    }
-    if (n->held_count == n->held_capacity) {
-        n->held_capacity = n->held_capacity ? 2 * n->held_capacity : 16;
-        n->held = sys_realloc(n->held, n->held_capacity * sizeof *n->held);
-    }
-    n->held[n->held_count++] = *m;
-    m->entries = (struct raft_entries){0};
-}
-
-static inline void cluster_settle_disk(struct cluster *c, struct cluster_node *n);
-static inline enum err cluster_step(struct cluster *c, struct cluster_node *n,
-                                    const struct raft_event *event);
 
 static inline void cluster_loads(struct cluster *c, struct cluster_node *n,
                                  const struct raft_load *loads, size_t count)
@@ -176,17 +84,16 @@ static inline void cluster_loads(struct cluster *c, struct cluster_node *n,
     for (size_t i = 0; i < count; i++) {
         struct raft_entries found = {0};
         size_t bytes = 0;
-        for (uint64_t k = loads[i].first; k <= loads[i].last && k <= n->log.n; k++) {
-            if (found.n && bytes + raft_entry_bytes(&n->log.v[k - 1]) > loads[i].max_bytes)
+        for (uint64_t k = loads[i].first; k <= loads[i].last; k++) {
+            const struct raft_entry *e = cluster_log_at(&n->log, k);
+            if (!e || (found.n && bytes + raft_entry_bytes(e) > loads[i].max_bytes))
                 break;
-            bytes += raft_entry_bytes(&n->log.v[k - 1]);
-            raft_entries_push(&found, &n->log.v[k - 1]);
+            bytes += raft_entry_bytes(e);
+            raft_entries_push(&found, e);
         }
-        enum err e =
-            cluster_step(c, n,
-                         &(struct raft_event){
-                             .type = RAFT_LOADED, .member = loads[i].member, .entries = &found});
-        cluster_check(c, e == OK, "a load was refused");
+        cluster_do(
+            c, n,
+            (struct raft_event){.type = RAFT_LOADED, .member = loads[i].member, .entries = &found});
         raft_entries_release(&found);
     }
 }
@@ -196,43 +103,57 @@ static inline void cluster_results(struct cluster *c, struct cluster_node *n)
     for (size_t i = 0; i < n->effects.read_count; i++) {
         const struct raft_read_result *r = &n->effects.reads[i];
         if (c->trace)
-            c->trace(c, "%llu answers read %llu: %s index=%llu", (unsigned long long)n->id,
-                     (unsigned long long)r->read, err_name(r->err), (unsigned long long)r->index);
-        if (r->err)
+            c->trace(c, "%llu answers read %llu: %s index=%llu%s", (unsigned long long)n->id,
+                     (unsigned long long)r->read, err_name(r->err), (unsigned long long)r->index,
+                     r->leased ? " leased" : "");
+        if (r->err || (r->leased && !raft_lease_holds(n->raft, cluster_clock(c, n))))
             continue;
         c->reads_done++;
+        c->leased_reads += r->leased;
         cluster_check(c, r->index >= c->read_floor[r->read % 4096] && n->applied >= r->index,
                       "a read would not see what was applied before it");
+        cluster_check(c, raft_term(n->raft) >= c->read_term[r->read % 4096],
+                      "a read was answered by a leader that had a successor when it was asked");
     }
     cluster_check(c, !n->effects.violation, n->effects.violation ? n->effects.violation : "");
 }
 
-static inline void cluster_notice(struct cluster *c, struct cluster_node *n)
+static inline void cluster_queue_snapshots(struct cluster *c, struct cluster_node *n)
 {
-    struct raft_status s;
-    raft_status(n->raft, &s);
-    if (s.role != n->role_seen && c->trace)
-        c->trace(c, "%llu becomes %s term=%llu", (unsigned long long)n->id, raft_role_name(s.role),
-                 (unsigned long long)s.term);
-    bool leads = s.role == RAFT_LEADER && n->role_seen != RAFT_LEADER;
-    n->role_seen = s.role;
-    if (leads)
-        cluster_leader_appeared(c, n);
-    cluster_check(c, s.commit >= n->commit_seen, "a commit index went back");
-    n->commit_seen = s.commit;
+    for (size_t i = 0; i < n->effects.snapshot_read_count; i++) {
+        cluster_check(c, n->asked_count < 64, "more reads of snapshots than members");
+        if (!c->failed)
+            n->asked[n->asked_count++] = n->effects.snapshot_reads[i];
+    }
+    for (size_t i = 0; i < n->effects.install_count; i++) {
+        struct raft_install_piece *p = &n->effects.installs[i];
+        cluster_check_install(c, n, p);
+        if (c->failed)
+            return;
+        n->pieces[n->piece_count++] = *p;
+        raft_payload_ref(p->snapshot.configuration.payload);
+        raft_payload_ref(p->piece);
+    }
 }
+
+static inline void cluster_settle_disk(struct cluster *c, struct cluster_node *n);
 
 static inline enum err cluster_step(struct cluster *c, struct cluster_node *n,
                                     const struct raft_event *event)
 {
-    enum err e = raft_step(n->raft, event, &n->effects);
-    cluster_notice(c, n);
+    struct raft_status before;
+    raft_status(n->raft, &before);
+    struct raft_event timed = *event;
+    timed.now = cluster_clock(c, n);
+    enum err e = raft_step(n->raft, &timed, &n->effects);
+    cluster_check_step(c, n, &before);
     cluster_queue_write(n);
     for (size_t i = 0; i < n->effects.message_count; i++)
         cluster_send(c, n, &n->effects.messages[i]);
     if (n->effects.apply_to)
         n->apply_to = n->effects.apply_to;
     cluster_results(c, n);
+    cluster_queue_snapshots(c, n);
     struct raft_load loads[CLUSTER_MAX];
     size_t load_count = n->effects.load_count;
     for (size_t i = 0; i < load_count; i++)
@@ -247,71 +168,60 @@ static inline enum err cluster_step(struct cluster *c, struct cluster_node *n,
     return e;
 }
 
-static inline void cluster_do(struct cluster *c, struct cluster_node *n, struct raft_event event)
-{
-    if (cluster_step(c, n, &event)) {
-        cluster_check(c, false, "an event that cannot be refused was refused");
-    }
-}
-
-/* One write becomes durable: truncate, entries, hard state; then what waited for it leaves. */
+/* One write becomes durable: reset, truncate, entries, hard state; then what waited for it leaves. */
 static inline bool cluster_persist_one(struct cluster *c, struct cluster_node *n)
 {
     if (n->write_count == 0)
         return false;
     struct cluster_write w = n->writes[0];
     memmove(n->writes, n->writes + 1, --n->write_count * sizeof *n->writes);
-    while (w.truncate_from && n->log.n >= w.truncate_from)
-        raft_payload_unref(n->log.v[--n->log.n].payload);
+    if (w.reset.index) {
+        cluster_check(c, n->applied >= w.reset.index, "a log is reset behind what is no state");
+        cluster_log_reset(&n->log, &w.reset);
+        c->resets_done++;
+    }
+    raft_payload_unref(w.reset.configuration.payload);
+    while (w.truncate_from && cluster_log_last(&n->log) >= w.truncate_from)
+        raft_payload_unref(n->log.entries.v[--n->log.entries.n].payload);
     for (size_t i = 0; i < w.entries.n; i++) {
-        cluster_check(c, w.entries.v[i].index == n->log.n + 1, "a hole in a log");
-        raft_entries_push(&n->log, &w.entries.v[i]);
+        cluster_check(c, w.entries.v[i].index == cluster_log_last(&n->log) + 1, "a hole in a log");
+        raft_entries_push(&n->log.entries, &w.entries.v[i]);
     }
     if (w.hard_changed)
         n->hard = w.hard;
     raft_entries_release(&w.entries);
     n->persisted = w.sequence;
-    size_t kept = 0;
-    for (size_t i = 0; i < n->held_count; i++) {
-        if (n->held[i].after > n->persisted) {
-            n->held[kept++] = n->held[i];
-            continue;
-        }
-        cluster_network_add(c, &n->held[i]);
-        raft_message_release(&n->held[i]);
-    }
-    n->held_count = kept;
+    cluster_release_held(c, n);
     cluster_do(c, n, (struct raft_event){.type = RAFT_PERSISTED, .sequence = w.sequence});
     return true;
-}
-
-static inline void cluster_apply_all(struct cluster *c, struct cluster_node *n)
-{
-    uint64_t before = n->applied;
-    cluster_apply(c, n);
-    if (n->applied > before && !c->failed)
-        cluster_do(c, n, (struct raft_event){.type = RAFT_APPLIED, .index = n->applied});
 }
 
 static inline void cluster_settle_disk(struct cluster *c, struct cluster_node *n)
 {
     do {
-        while (cluster_persist_one(c, n))
+        while (!c->failed && (cluster_persist_one(c, n) || cluster_read_one(c, n) ||
+                              cluster_install_one(c, n, false)))
             ;
         if (!c->slow_apply)
             cluster_apply_all(c, n);
-    } while (n->write_count && !c->failed);
+    } while ((n->write_count || n->asked_count || n->piece_count) && !c->failed);
 }
 
 static inline void cluster_crash(struct cluster_node *n)
 {
     if (!n->alive)
         return;
-    for (size_t i = 0; i < n->write_count; i++)
+    for (size_t i = 0; i < n->write_count; i++) {
         raft_entries_release(&n->writes[i].entries);
+        raft_payload_unref(n->writes[i].reset.configuration.payload);
+    }
     for (size_t i = 0; i < n->held_count; i++)
         raft_message_release(&n->held[i]);
-    n->write_count = n->held_count = 0;
+    while (n->piece_count)
+        cluster_drop_piece(n);
+    n->write_count = n->held_count = n->asked_count = 0;
+    n->side = (struct cluster_side){0};
+    n->image = 0;
     raft_effects_release(&n->effects);
     raft_free(n->raft);
     n->raft = NULL;
@@ -320,24 +230,31 @@ static inline void cluster_crash(struct cluster_node *n)
 
 static inline void cluster_start_node(struct cluster *c, struct cluster_node *n)
 {
+    cluster_reconcile(c, n);
     struct term_runs terms;
     struct raft_entries configurations = {0};
     term_runs_init(&terms);
-    for (size_t i = 0; i < n->log.n; i++) {
-        term_runs_append(&terms, n->log.v[i].term);
-        if (n->log.v[i].type == RAFT_ENTRY_CONFIGURATION)
-            raft_entries_push(&configurations, &n->log.v[i]);
+    term_runs_reset(&terms, n->log.base, n->log.base_term);
+    if (n->log.base_configuration.index)
+        raft_entries_push(&configurations, &n->log.base_configuration);
+    for (size_t i = 0; i < n->log.entries.n; i++) {
+        term_runs_append(&terms, n->log.entries.v[i].term);
+        if (n->log.entries.v[i].type == RAFT_ENTRY_CONFIGURATION)
+            raft_entries_push(&configurations, &n->log.entries.v[i]);
     }
     struct raft_options options = {.id = n->id,
                                    .seed = c->seed * 1000 + n->life++,
                                    .cache_bytes = c->cache_bytes,
                                    .batch_bytes = 400,
-                                   .inflight_bytes = 2000};
+                                   .inflight_bytes = 2000,
+                                   .piece_bytes = c->piece_bytes,
+                                   .lease_ns = c->lease_ns};
     struct raft_restored restored = {.hard = n->hard,
                                      .terms = &terms,
                                      .configurations = configurations.v,
                                      .configuration_count = configurations.n,
-                                     .applied = n->applied};
+                                     .applied = n->applied,
+                                     .discarded = n->discarded};
     enum err e = raft_new(&options, &restored, &n->raft);
     cluster_check(c, e == OK, "a core does not start");
     term_runs_release(&terms);
@@ -346,7 +263,8 @@ static inline void cluster_start_node(struct cluster *c, struct cluster_node *n)
     n->alive = true;
     n->persisted = 0;
     n->role_seen = RAFT_FOLLOWER;
-    n->apply_to = n->commit_seen = raft_commit(n->raft);
+    n->apply_to = raft_handed(n->raft);
+    n->commit_seen = raft_commit(n->raft);
     if (!c->slow_apply)
         cluster_apply_all(c, n);
 }
@@ -357,12 +275,13 @@ static inline struct cluster_node *cluster_add(struct cluster *c, raft_id id, si
     struct cluster_node *n = &c->nodes[id];
     n->id = id;
     n->exists = true;
+    n->clock_rate = 1000;
     if (voters) {
         struct raft_configuration first = {0};
         for (raft_id i = 1; i <= voters; i++)
             CHECK_OK(raft_configuration_set(&first, i, RAFT_VOTER, ""));
         struct raft_entry e = raft_bootstrap_entry(&first);
-        raft_entries_push(&n->log, &e);
+        raft_entries_push(&n->log.entries, &e);
         raft_payload_unref(e.payload);
         n->hard = (struct raft_hard_state){.term = 1, .commit = 1};
     }
@@ -373,6 +292,7 @@ static inline struct cluster *cluster_new(uint64_t seed)
 {
     struct cluster *c = sys_alloc(sizeof *c);
     c->seed = seed;
+    c->piece_bytes = 16;
     return c;
 }
 
@@ -380,7 +300,8 @@ static inline void cluster_free(struct cluster *c)
 {
     for (size_t i = 0; i <= CLUSTER_MAX; i++) {
         cluster_crash(&c->nodes[i]);
-        raft_entries_release(&c->nodes[i].log);
+        raft_entries_release(&c->nodes[i].log.entries);
+        raft_payload_unref(c->nodes[i].log.base_configuration.payload);
         sys_free(c->nodes[i].writes);
         sys_free(c->nodes[i].held);
     }
@@ -398,7 +319,12 @@ static inline void cluster_deliver(struct cluster *c, size_t i, bool lose)
     struct raft_message m = c->network[i];
     memmove(&c->network[i], &c->network[i + 1], (--c->network_count - i) * sizeof *c->network);
     struct cluster_node *to = m.to <= CLUSTER_MAX ? &c->nodes[m.to] : NULL;
-    lose |= m.entries.n && m.entries.v[0].index == c->lost_append;
+    lose |= m.type == RAFT_APPEND && m.entries.n && m.entries.v[0].index == c->lost_append;
+    if (m.type == RAFT_SNAPSHOT && c->lost_piece) {
+        c->lost_piece = false;
+        lose = true;
+    }
+    c->transfers_done += m.type == RAFT_VOTE && m.context == 1;
     if (!lose && to && to->alive && !c->cut[m.from][m.to])
         cluster_do(c, to, (struct raft_event){.type = RAFT_MESSAGE, .message = &m});
     raft_message_release(&m);
@@ -406,14 +332,14 @@ static inline void cluster_deliver(struct cluster *c, size_t i, bool lose)
 
 static inline struct cluster_node *cluster_leader(struct cluster *c)
 {
-    struct cluster_node *best = NULL;
+    struct cluster_node *found = NULL;
     for (size_t i = 1; i <= CLUSTER_MAX; i++) {
         struct cluster_node *n = &c->nodes[i];
         if (n->alive && raft_is_leader(n->raft) &&
-            (!best || raft_term(n->raft) > raft_term(best->raft)))
-            best = n;
+            (!found || raft_term(n->raft) > raft_term(found->raft)))
+            found = n;
     }
-    return best;
+    return found;
 }
 
 static inline enum err cluster_propose(struct cluster *c, struct cluster_node *n, const char *text)
@@ -429,20 +355,6 @@ static inline enum err cluster_read(struct cluster *c, struct cluster_node *n)
 {
     uint64_t read = ++c->read_next;
     c->read_floor[read % 4096] = c->highest_applied;
+    c->read_term[read % 4096] = c->highest_leader_term;
     return cluster_step(c, n, &(struct raft_event){.type = RAFT_READ, .read = read});
-}
-
-/* Log matching (figure 3): same index and term, then all before is the same too. */
-static inline void cluster_check_matching(struct cluster *c)
-{
-    for (size_t a = 1; a <= CLUSTER_MAX; a++)
-        for (size_t b = a + 1; b <= CLUSTER_MAX; b++) {
-            const struct raft_entries *x = &c->nodes[a].log, *y = &c->nodes[b].log;
-            bool matched = false;
-            for (size_t i = x->n < y->n ? x->n : y->n; i > 0; i--) {
-                bool same = x->v[i - 1].term == y->v[i - 1].term;
-                cluster_check(c, same || !matched, "logs match at an index and differ before it");
-                matched |= same;
-            }
-        }
 }

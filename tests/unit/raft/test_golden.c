@@ -114,13 +114,13 @@ static void set_log(struct cluster *c, struct cluster_node *n, char **words, int
             continue;
         }
         char text[600] = {0};
-        snprintf(text, sizeof text, "%s@%zu", words[i], n->log.n + 1);
+        snprintf(text, sizeof text, "%s@%zu", words[i], n->log.entries.n + 1);
         size_t length = strchr(words[i], 'L') ? sizeof text : strlen(text);
-        struct raft_entry e = {.index = n->log.n + 1,
+        struct raft_entry e = {.index = n->log.entries.n + 1,
                                .term = strtoull(words[i], NULL, 10),
                                .type = RAFT_ENTRY_COMMAND,
                                .payload = raft_payload_new(text, length)};
-        raft_entries_push(&n->log, &e);
+        raft_entries_push(&n->log.entries, &e);
         raft_payload_unref(e.payload);
         n->hard.term = e.term > n->hard.term ? e.term : n->hard.term;
     }
@@ -141,9 +141,9 @@ static void status(struct cluster *c)
         raft_status(n->raft, &s);
         char log[200], members[100];
         size_t at = 0, m = 0;
-        for (size_t k = 0; k < n->log.n && at < sizeof log - 24; k++)
+        for (size_t k = 0; k < n->log.entries.n && at < sizeof log - 24; k++)
             at += (size_t)snprintf(log + at, sizeof log - at, " %llu",
-                                   (unsigned long long)n->log.v[k].term);
+                                   (unsigned long long)n->log.entries.v[k].term);
         log[at] = 0;
         for (size_t k = 0; k < s.configuration.count && m < sizeof members - 24; k++) {
             uint8_t r = s.configuration.members[k].roles;

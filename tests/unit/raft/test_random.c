@@ -1,6 +1,7 @@
-/* Groups of three and five under random loss, reordering, repetition, cuts, crashes, slow disks and
- * membership changes. Every step is checked by cluster.h; in the end, with all healed, they must
- * agree and go on. */
+/* Groups of one to five under random loss, reordering, repetition, cuts, crashes, slow disks,
+ * membership changes, transfers, compaction with snapshots of tiny pieces, states thrown away, and
+ * leases with clocks that run apart. Every step is checked by cluster.h; in the end, with all healed,
+ * they must agree and go on. */
 #include <stdlib.h>
 #include "common/sys/sys.h"
 #include "tests/unit/raft/cluster.h"
@@ -31,17 +32,72 @@ static struct cluster_node *any_alive(struct cluster *c, struct dice *d)
     return NULL;
 }
 
+/* A member without a state is a failed one until it has a snapshot: one at a time, and only where the
+ * others are still a majority. */
+static bool may_discard(const struct cluster *c)
+{
+    for (size_t i = 1; i <= CLUSTER_MAX; i++) {
+        const struct cluster_node *n = &c->nodes[i];
+        if (!n->exists)
+            continue;
+        if (!n->alive || n->discarded)
+            return false;
+        struct raft_status s;
+        raft_status(n->raft, &s);
+        size_t voters = 0;
+        for (size_t k = 0; k < s.configuration.count; k++)
+            voters += s.configuration.members[k].roles & RAFT_VOTER;
+        if ((s.configuration.count && voters < 3) || raft_configuration_joint(&s.configuration))
+            return false;
+    }
+    return c->compacts;
+}
+
+static bool any_discarded(const struct cluster *c)
+{
+    for (size_t i = 1; i <= CLUSTER_MAX; i++)
+        if (c->nodes[i].discarded)
+            return true;
+    return false;
+}
+
 static void change(struct cluster *c, struct dice *d, struct cluster_node *leader)
 {
     raft_id member = 1 + roll(d, CLUSTER_MAX);
-    if (!c->nodes[member].exists)
+    if (!c->nodes[member].exists || any_discarded(c))
         return;
+    static const enum raft_change_type types[] = {RAFT_ADD_LEARNER, RAFT_ADD_LEARNER, RAFT_PROMOTE,
+                                                  RAFT_PROMOTE, RAFT_REMOVE};
     struct raft_event event = {.type = RAFT_CHANGE,
-                               .change = roll(d, 2) ? RAFT_ADD_LEARNER : RAFT_PROMOTE,
+                               .change = types[roll(d, 5)],
                                .member = member,
+                               .replaces = roll(d, 3) ? 0 : 1 + roll(d, CLUSTER_MAX),
                                .address = "x"};
     if (cluster_step(c, leader, &event))
         return; /* not now, or not a learner */
+}
+
+static void hand_over(struct cluster *c, struct dice *d, struct cluster_node *leader)
+{
+    struct raft_event event = {.type = roll(d, 8) ? RAFT_TRANSFER : RAFT_RESIGN,
+                               .member = roll(d, 2) ? 1 + roll(d, CLUSTER_MAX) : 0};
+    if (cluster_step(c, leader, &event))
+        return; /* not now, or not a voter */
+}
+
+/* What a member's own disk does at its own pace. */
+static void disk(struct cluster *c, struct dice *d, struct cluster_node *n)
+{
+    cluster_persist_one(c, n);
+    if (roll(d, 2))
+        cluster_apply_all(c, n);
+    if (roll(d, 2))
+        cluster_read_one(c, n);
+    if (roll(d, 2))
+        cluster_install_one(c, n, roll(d, 40) == 0);
+    if (roll(d, 6) == 0 && c->compacts)
+        cluster_compact(c, n,
+                        n->applied - (n->applied ? roll(d, n->applied > 8 ? 8 : n->applied) : 0));
 }
 
 static void network(struct cluster *c, struct dice *d)
@@ -60,13 +116,21 @@ static void network(struct cluster *c, struct dice *d)
 
 static void disaster(struct cluster *c, struct dice *d, struct cluster_node *n)
 {
-    switch (roll(d, 9)) {
+    switch (roll(d, 10)) {
     case 0:
     case 6:
         cluster_crash(n);
         break;
     case 7: /* and back at once, before anybody noticed, but with what was not durable gone */
         cluster_crash(n);
+        cluster_start_node(c, n);
+        break;
+    case 9: /* and back without its state, which was found to be wrong */
+        if (!may_discard(c))
+            break;
+        cluster_crash(n);
+        n->applied = n->state = 0;
+        n->discarded = n->log.base > 0;
         cluster_start_node(c, n);
         break;
     case 1:
@@ -91,6 +155,7 @@ static void one_step(struct cluster *c, struct dice *d, uint64_t step)
 {
     struct cluster_node *n = any_alive(c, d);
     uint64_t what = roll(d, 100);
+    c->time += (int64_t)roll(d, 3);
     if (!n) {
         disaster(c, d, &c->nodes[1]);
     } else if (what < 55) {
@@ -100,9 +165,7 @@ static void one_step(struct cluster *c, struct dice *d, uint64_t step)
         for (uint64_t k = roll(d, 40) ? 1 : 1 + roll(d, 25); k > 0 && !c->failed; k--)
             cluster_do(c, n, (struct raft_event){.type = RAFT_TICK});
     } else if (what < 85) {
-        cluster_persist_one(c, n);
-        if (roll(d, 2))
-            cluster_apply_all(c, n);
+        disk(c, d, n);
     } else if (what < 99) {
         struct cluster_node *leader = roll(d, 4) ? cluster_leader(c) : n;
         char text[64];
@@ -111,10 +174,33 @@ static void one_step(struct cluster *c, struct dice *d, uint64_t step)
             cluster_check(c, false, "too big");
         if (leader && what >= 93 && what < 97 && cluster_read(c, leader) == ERR_INVALID)
             cluster_check(c, false, "a read is invalid");
-        if (leader && what >= 97)
+        if (leader && what == 97)
             change(c, d, leader);
+        if (leader && what == 98 && roll(d, 3) == 0)
+            hand_over(c, d, leader);
     } else if (roll(d, 2) == 0) {
         disaster(c, d, n);
+    }
+}
+
+static void cluster_report(struct cluster *c)
+{
+    for (size_t i = 1; i <= CLUSTER_MAX; i++) {
+        struct cluster_node *n = &c->nodes[i];
+        if (!n->alive)
+            continue;
+        struct raft_status s;
+        raft_status(n->raft, &s);
+        printf("\n  %zu %s term %llu leader %llu log %llu..%llu commit %llu applied %llu%s%s:", i,
+               raft_role_name(s.role), (unsigned long long)s.term, (unsigned long long)s.leader,
+               (unsigned long long)s.first_index, (unsigned long long)s.last_index,
+               (unsigned long long)s.commit, (unsigned long long)s.applied,
+               s.discarded ? " discarded" : "", s.removed ? " removed" : "");
+        for (size_t k = 0; k < s.configuration.count; k++)
+            printf(" %llu=%u(match %llu next %llu flow %d)",
+                   (unsigned long long)s.configuration.members[k].id,
+                   s.configuration.members[k].roles, (unsigned long long)s.members[k].match,
+                   (unsigned long long)s.members[k].next, s.members[k].flow);
     }
 }
 
@@ -132,6 +218,7 @@ static void recover(struct cluster *c, struct dice *d)
     uint64_t before = c->highest_applied;
     bool proposed = false;
     for (int round = 0; round < 400 && !c->failed; round++) {
+        c->time += 41;
         for (size_t i = 1; i <= CLUSTER_MAX; i++)
             if (c->nodes[i].alive)
                 cluster_do(c, &c->nodes[i], (struct raft_event){.type = RAFT_TICK});
@@ -142,18 +229,29 @@ static void recover(struct cluster *c, struct dice *d)
             proposed = cluster_propose(c, leader, "the last") == OK;
     }
     (void)d;
+    if (!proposed || c->highest_applied <= before)
+        cluster_report(c);
     cluster_check(c, proposed && c->highest_applied > before, "nothing is committed after healing");
     struct cluster_node *leader = cluster_leader(c);
     if (!leader)
         return;
     struct raft_status s;
     raft_status(leader->raft, &s);
+    bool behind = false;
+    for (size_t i = 0; i < s.configuration.count; i++)
+        behind |= c->nodes[s.configuration.members[i].id].applied != c->highest_applied;
+    if (behind)
+        cluster_report(c);
     for (size_t i = 0; i < s.configuration.count; i++)
         cluster_check(c, c->nodes[s.configuration.members[i].id].applied == c->highest_applied,
                       "a member did not catch up");
 }
 
-static uint64_t run_seed(uint64_t seed, bool *failed)
+struct totals {
+    uint64_t installs, resets, leased, transfers, removals;
+};
+
+static uint64_t run_seed(uint64_t seed, bool *failed, struct totals *t)
 {
     struct dice d = {.x = seed * UINT64_C(0x9e3779b97f4a7c15) + 1};
     for (int i = 0; i < 8; i++)
@@ -163,8 +261,12 @@ static uint64_t run_seed(uint64_t seed, bool *failed)
     c->slow_disks = roll(&d, 4) != 0;
     c->slow_apply = c->slow_disks;
     c->cache_bytes = roll(&d, 2) ? 0 : 200;
-    for (raft_id i = 1; i <= members; i++)
-        cluster_start_node(c, cluster_add(c, i, i <= voters ? voters : 0));
+    c->compacts = roll(&d, 3) != 0;
+    c->lease_ns = roll(&d, 2) ? 400 : 0;
+    for (raft_id i = 1; i <= members; i++) {
+        cluster_add(c, i, i <= voters ? voters : 0)->clock_rate = 950 + roll(&d, 101);
+        cluster_start_node(c, &c->nodes[i]);
+    }
     for (uint64_t step = 0; step < 6000 && !c->failed; step++) {
         one_step(c, &d, step);
         if (step % 64 == 0)
@@ -174,6 +276,11 @@ static uint64_t run_seed(uint64_t seed, bool *failed)
         recover(c, &d);
     cluster_check_matching(c);
     uint64_t applied = c->highest_applied + c->reads_done;
+    t->installs += c->installs_done;
+    t->resets += c->resets_done;
+    t->leased += c->leased_reads;
+    t->transfers += c->transfers_done;
+    t->removals += c->removals_seen;
     *failed = c->failed;
     cluster_free(c);
     return applied;
@@ -183,16 +290,26 @@ static void safety(void)
 {
     uint64_t seeds = getenv("SEEDS") ? strtoull(getenv("SEEDS"), NULL, 10) : 200, first = 0;
     uint64_t done = 0, failures = 0;
+    struct totals t = {0};
     if (getenv("FIRST"))
         first = strtoull(getenv("FIRST"), NULL, 10);
     for (uint64_t seed = first; seed < first + seeds && failures < 5; seed++) {
         bool failed;
         sys_sleep_until(sys_now()); /* a long soak is no hang */
-        done += run_seed((suite_seed() << 20) + seed, &failed);
+        done += run_seed((suite_seed() << 20) + seed, &failed, &t);
         failures += failed;
     }
     suite_check(done > seeds * 50, __FILE__, __LINE__, "only %llu applied or read",
                 (unsigned long long)done);
+    printf(
+        "  %llu applied or read, %llu installs (%llu resets), %llu leased reads, %llu transfers, "
+        "%llu removals\n",
+        (unsigned long long)done, (unsigned long long)t.installs, (unsigned long long)t.resets,
+        (unsigned long long)t.leased, (unsigned long long)t.transfers,
+        (unsigned long long)t.removals);
+    suite_check(t.installs > seeds && t.resets > seeds / 2 && t.leased > seeds &&
+                    t.transfers > seeds / 4 && t.removals > seeds / 8,
+                __FILE__, __LINE__, "what is meant to be tested happens too rarely");
 }
 
 static const struct test tests[] = {{"safety", safety}, {0}};
