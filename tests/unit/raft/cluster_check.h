@@ -1,5 +1,5 @@
-/* The properties of Raft (figure 3) and of what was built around it, as each step can break them.
- * */
+/* The properties of Raft (figure 3) and of what was built around it, as each step can break
+ * them. */
 #pragma once
 #include "tests/unit/raft/cluster_disk.h"
 #include "tests/unit/raft/cluster_types.h"

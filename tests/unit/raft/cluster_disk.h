@@ -130,61 +130,6 @@ static inline void cluster_apply(struct cluster *c, struct cluster_node *n)
     }
 }
 
-static inline void cluster_apply_all(struct cluster *c, struct cluster_node *n)
-{
-    uint64_t before = n->applied;
-    if (n->side.switched)
-        return; /* D8: what was handed out before is not applied any more */
-    cluster_apply(c, n);
-    if (n->applied > before && !c->failed)
-        cluster_do(c, n, (struct raft_event){.type = RAFT_APPLIED, .index = n->applied});
-}
-
-/* Up to index at most. */
-static inline void cluster_compact(struct cluster *c, struct cluster_node *n, uint64_t index)
-{
-    uint64_t most = n->applied < cluster_log_last(&n->log) ? n->applied : cluster_log_last(&n->log);
-    for (size_t i = 0; i < n->write_count; i++)
-        if (n->writes[i].reset.index)
-            return;
-    index = index < most ? index : most;
-    if (n->side.switched || index <= n->log.base)
-        return;
-    cluster_log_compact(&n->log, index);
-    cluster_do(c, n, (struct raft_event){.type = RAFT_COMPACTED, .index = index});
-}
-
-/* Answers one read of a snapshot (D7): the image asked for if it is still there, else the first
- * piece of a new one. */
-static inline bool cluster_read_one(struct cluster *c, struct cluster_node *n)
-{
-    if (n->asked_count == 0)
-        return false;
-    struct raft_snapshot_read ask = n->asked[0];
-    memmove(n->asked, n->asked + 1, --n->asked_count * sizeof *n->asked);
-    struct raft_event event = {.type = RAFT_SNAPSHOT_READ, .member = ask.member};
-    bool same = ask.index && ask.index == n->image;
-    if (!same && n->applied >= ask.least && n->applied > 0 && !n->side.switched)
-        n->image = n->applied; /* a state that was read as of then; stays what it is */
-    if (same || (n->image && n->image >= ask.least)) {
-        uint8_t bytes[CLUSTER_IMAGE_MAX];
-        size_t length = cluster_image(n->image, c->applied_state[n->image], bytes);
-        struct raft_snapshot s = cluster_snapshot(c, n->image);
-        size_t offset = same ? ask.offset : 0;
-        cluster_check(c, offset <= length, "a piece behind the end of an image");
-        size_t some = length - offset < ask.max_bytes ? length - offset : ask.max_bytes;
-        event.snapshot = &s;
-        event.offset = offset;
-        event.piece = some ? raft_payload_new(bytes + offset, some) : NULL;
-        event.last = offset + some == length;
-        cluster_do(c, n, event);
-        raft_payload_unref(event.piece);
-        return true;
-    }
-    cluster_do(c, n, event);
-    return true;
-}
-
 static inline void cluster_drop_piece(struct cluster_node *n)
 {
     raft_payload_unref(n->pieces[0].piece);
@@ -209,46 +154,4 @@ static inline void cluster_switch(struct cluster *c, struct cluster_node *n)
     if (c->trace)
         c->trace(c, "%llu installs snapshot %llu/%llu", (unsigned long long)n->id,
                  (unsigned long long)index, (unsigned long long)c->applied_term[index]);
-}
-
-/* One step of the thread that writes what comes in (D8). */
-static inline bool cluster_install_one(struct cluster *c, struct cluster_node *n, bool fail)
-{
-    if (n->side.switched) {
-        uint64_t index = n->side.index;
-        n->side = (struct cluster_side){0};
-        n->apply_to = index;
-        cluster_do(c, n, (struct raft_event){.type = RAFT_INSTALLED, .index = index});
-        return true;
-    }
-    if (n->piece_count == 0)
-        return false;
-    struct raft_install_piece *p = &n->pieces[0];
-    struct cluster_side *side = &n->side;
-    struct raft_event event = {.type = RAFT_SNAPSHOT_WRITTEN, .index = p->snapshot.index};
-    if (p->offset == 0)
-        *side = (struct cluster_side){.index = p->snapshot.index};
-    bool next = side->index == p->snapshot.index && side->n == p->offset;
-    if (fail || !next) { /* an earlier failure leaves pieces behind it that lead nowhere */
-        *side = (struct cluster_side){0};
-        event.err = ERR_IO;
-        cluster_drop_piece(n);
-        cluster_do(c, n, event);
-        return true;
-    }
-    size_t length = p->piece ? p->piece->length : 0;
-    bool last = p->last;
-    cluster_check(c, length <= CLUSTER_IMAGE_MAX - side->n, "an image is too long");
-    if (!c->failed && length)
-        memcpy(side->bytes + side->n, p->piece->data, length);
-    side->n += length;
-    event.offset = side->n;
-    cluster_drop_piece(n);
-    if (c->failed)
-        return false;
-    if (last)
-        cluster_switch(c, n);
-    else
-        cluster_do(c, n, event);
-    return true;
 }

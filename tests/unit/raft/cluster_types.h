@@ -104,11 +104,3 @@ static inline int64_t cluster_clock(const struct cluster *c, const struct cluste
 {
     return (int64_t)n->id * 100000 + c->time * (int64_t)n->clock_rate / 1000;
 }
-
-static inline enum err cluster_step(struct cluster *c, struct cluster_node *n,
-                                    const struct raft_event *event);
-static inline void cluster_do(struct cluster *c, struct cluster_node *n, struct raft_event event)
-{
-    if (cluster_step(c, n, &event))
-        cluster_check(c, false, "an event that cannot be refused was refused");
-}
