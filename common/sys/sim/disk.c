@@ -45,6 +45,8 @@ static enum err rules_apply(struct host *h, const char *path, unsigned kind, int
         if (!r->path[0] || !covers(r->path, path))
             continue;
         *ns += r->slow_ns;
+        if (r->stall_one_in && sim_below(r->stall_one_in) == 0)
+            *ns += (int64_t)sim_below((uint64_t)r->stall_ns);
         if (!(r->fail_kinds & kind))
             continue;
         if (r->fail_after == 1)
@@ -168,6 +170,16 @@ void sim_disk_slow(uint32_t host, const char *path, int64_t ns)
 {
     sim_enter();
     rule_for(host_get(host), path)->slow_ns = ns;
+    sim_leave();
+}
+
+void sim_disk_stalls(uint32_t host, const char *path, uint64_t one_in, int64_t ns)
+{
+    sim_enter();
+    assert(ns > 0 || one_in == 0);
+    struct disk_rule *r = rule_for(host_get(host), path);
+    r->stall_one_in = one_in;
+    r->stall_ns = ns;
     sim_leave();
 }
 

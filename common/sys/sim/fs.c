@@ -253,7 +253,7 @@ static void crash_names(struct fs *fs, int pid, enum survival how)
             continue;
         }
         bool keep =
-            !touches_cut(c) && (how == SURVIVE_ALL || (how == SURVIVE_SOME && sim_below(4) != 0));
+            !touches_cut(c) && (how == SURVIVE_ALL || (how != SURVIVE_NONE && sim_below(4) != 0));
         if (keep)
             change_apply(c, true);
         else
@@ -272,9 +272,11 @@ static void crash_names(struct fs *fs, int pid, enum survival how)
 
 void fs_crash(struct fs *fs, int pid)
 {
-    enum survival how = sim_below(4);
-    if (how > SURVIVE_SOME)
-        how = SURVIVE_SOME;
+    uint64_t draw = sim_below(8);
+    enum survival how = draw < 2   ? (enum survival)draw
+                        : draw < 5 ? SURVIVE_SECTORS
+                                   : SURVIVE_WRITES;
+    uint64_t fate = sim_random();
     bool any = false;
     for (struct change *c = fs->changes; c && !any; c = c->next)
         any = c->pid == pid;
@@ -282,7 +284,7 @@ void fs_crash(struct fs *fs, int pid)
         crash_names(fs, pid, how);
     for (struct inode *i = fs->inodes; i; i = i->next)
         if (!i->is_dir)
-            pages_crash(i, pid, how);
+            pages_crash(i, pid, how, fate);
     fs_drop_unused(fs);
 }
 

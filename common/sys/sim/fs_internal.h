@@ -4,16 +4,18 @@
 
 enum { PAGE = 4096, SECTOR = 512, GROUP = 256 };
 
-/* What a crash leaves of unsynced changes. */
-enum survival { SURVIVE_ALL, SURVIVE_NONE, SURVIVE_SOME };
+/* What a crash leaves of unsynced changes. Some: sectors one by one, or each write whole or not at
+ * all: else of two large writes hardly ever one would stay and the other go. */
+enum survival { SURVIVE_ALL, SURVIVE_NONE, SURVIVE_SECTORS, SURVIVE_WRITES };
 
 /* data and durable NULL are zeros. durable counts only where dirty has the sector's bit. */
 struct page {
     uint8_t *data, *durable;
     uint8_t dirty, bad; /* bits by sector; bad: cannot be read until it is written again */
     bool listed, reserved;
-    int writer;       /* pid of the last unsynced write */
-    uint64_t written; /* fs->clock of it */
+    uint8_t stamp[PAGE / SECTOR]; /* of each sector's last write: low bits of fs->clock */
+    int writer;                   /* pid of the last unsynced write */
+    uint64_t written;             /* fs->clock of it */
 };
 
 struct entry {
@@ -84,7 +86,8 @@ enum err pages_reserve(struct inode *i, uint64_t offset, uint64_t n);
 void pages_resize(struct inode *i, int pid, uint64_t size);
 bool pages_next_data(const struct inode *i, uint64_t from, uint64_t *out);
 void pages_sync(struct inode *i, uint64_t until, uint64_t size);
-void pages_crash(struct inode *i, int pid, enum survival how);
+/* fate: of writes, all over the file system. */
+void pages_crash(struct inode *i, int pid, enum survival how, uint64_t fate);
 void pages_flip(struct inode *i, uint64_t offset, uint8_t mask);
 /* On the platter and in the cache at once, as something that nobody wrote. */
 void pages_plant(struct inode *i, uint64_t offset, const uint8_t *data, size_t n);

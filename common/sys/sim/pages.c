@@ -87,6 +87,9 @@ static void begin_change(struct inode *i, struct page *p, uint64_t number, int p
     }
     p->dirty |= sectors;
     p->bad &= (uint8_t)~sectors;
+    for (int s = 0; s < SECTORS; s++)
+        if (sectors >> s & 1)
+            p->stamp[s] = (uint8_t)i->fs->clock;
     p->writer = pid;
     p->written = i->fs->clock;
     list_dirty(i, p, number);
@@ -245,12 +248,21 @@ void pages_sync(struct inode *i, uint64_t until, uint64_t size)
     i->durable_size = size;
 }
 
-static void crash_page(struct inode *i, struct page *p, enum survival how)
+static bool sector_is_lost(const struct page *p, int s, enum survival how, uint64_t fate)
+{
+    if (how == SURVIVE_WRITES) {
+        uint64_t mixed = (fate ^ p->stamp[s]) * 0x9e3779b97f4a7c15u;
+        return (mixed ^ mixed >> 32) & UINT64_C(1) << 20;
+    }
+    return how == SURVIVE_NONE || (how == SURVIVE_SECTORS && sim_below(2));
+}
+
+static void crash_page(struct inode *i, struct page *p, enum survival how, uint64_t fate)
 {
     bool occupied = occupies(p);
     uint8_t lost = 0;
     for (int s = 0; s < SECTORS; s++)
-        if ((p->dirty >> s & 1) && how != SURVIVE_ALL && (how == SURVIVE_NONE || sim_below(2)))
+        if ((p->dirty >> s & 1) && sector_is_lost(p, s, how, fate))
             lost |= (uint8_t)(1u << s);
     if (lost) {
         if (!p->data)
@@ -276,7 +288,7 @@ static void crash_page(struct inode *i, struct page *p, enum survival how)
 
 static uint64_t surviving_size(const struct inode *i, enum survival how)
 {
-    if (how == SURVIVE_ALL || i->size == i->durable_size)
+    if (how == SURVIVE_ALL || how == SURVIVE_WRITES || i->size == i->durable_size)
         return i->size;
     uint64_t draw = how == SURVIVE_NONE ? 0 : sim_below(3);
     if (draw == 0 || (draw == 2 && i->size < i->durable_size))
@@ -287,7 +299,7 @@ static uint64_t surviving_size(const struct inode *i, enum survival how)
     return size;
 }
 
-void pages_crash(struct inode *i, int pid, enum survival how)
+void pages_crash(struct inode *i, int pid, enum survival how, uint64_t fate)
 {
     size_t kept = 0;
     for (size_t k = 0; k < i->listed_count; k++) {
@@ -297,7 +309,7 @@ void pages_crash(struct inode *i, int pid, enum survival how)
             continue;
         }
         if (p->dirty)
-            crash_page(i, p, how);
+            crash_page(i, p, how, fate);
         p->listed = false;
     }
     i->listed_count = kept;

@@ -124,7 +124,10 @@ enum sim_disk_lie { SIM_WRITE_LOST, SIM_WRITE_MISDIRECTED, SIM_SYNC_LOST };
 void sim_disk_lie(uint32_t host, const char *path, uint64_t nth, enum sim_disk_lie lie);
 void sim_disk_hang(uint32_t host, const char *path, bool hung);
 void sim_disk_slow(uint32_t host, const char *path, int64_t ns); /* added to each primitive */
-uint64_t sim_disk_primitives(uint32_t host);                     /* counted since the start */
+/* One primitive in so many takes up to this much longer, as when a drive or a store tidies up; 0:
+ * none. */
+void sim_disk_stalls(uint32_t host, const char *path, uint64_t one_in, int64_t ns);
+uint64_t sim_disk_primitives(uint32_t host);        /* counted since the start */
 void sim_disk_limit(uint32_t host, uint64_t bytes); /* the whole host's; default 64 GiB */
 /* Changes one byte by xor, on the platter and in the cache. */
 enum err sim_disk_flip(uint32_t host, const char *path, uint64_t offset, uint8_t mask) MUST_USE;

@@ -167,7 +167,8 @@ struct disk_rule {
     bool sticky, hung;
     uint64_t lie_after; /* writes or syncs until it lies; 0: does not */
     enum sim_disk_lie lie;
-    int64_t slow_ns;
+    int64_t slow_ns, stall_ns;
+    uint64_t stall_one_in; /* 0: never */
 };
 enum { DISK_RULES = 16 };
 struct host {

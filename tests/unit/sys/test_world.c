@@ -323,7 +323,7 @@ static void count_sectors(void *arg)
 static void torn_sectors(void)
 {
     int mixed = 0, all_old = 0, all_new = 0;
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 100; i++) {
         atomic_bool written = false; /* by another process: there is no mutex between two */
         int count[3] = {0};
         int pid = sim_spawn("writer", 2, write_unsynced, &written);
