@@ -191,6 +191,14 @@ uint64_t sim_disk_primitives(uint32_t host)
     return n;
 }
 
+uint64_t sim_disk_used(uint32_t host)
+{
+    sim_enter();
+    uint64_t used = host_get(host)->fs->used_pages * PAGE;
+    sim_leave();
+    return used;
+}
+
 void sim_disk_limit(uint32_t host, uint64_t bytes)
 {
     sim_enter();

@@ -129,6 +129,7 @@ void sim_disk_slow(uint32_t host, const char *path, int64_t ns); /* added to eac
 void sim_disk_stalls(uint32_t host, const char *path, uint64_t one_in, int64_t ns);
 uint64_t sim_disk_primitives(uint32_t host);        /* counted since the start */
 void sim_disk_limit(uint32_t host, uint64_t bytes); /* the whole host's; default 64 GiB */
+uint64_t sim_disk_used(uint32_t host);
 /* Changes one byte by xor, on the platter and in the cache. */
 enum err sim_disk_flip(uint32_t host, const char *path, uint64_t offset, uint8_t mask) MUST_USE;
 /* Reads of these bytes fail with ERR_IO until the sectors are written again or given back. */
