@@ -82,7 +82,7 @@ static enum s3_error write_chunk(struct chunk_writer *w, uint32_t length,
 /* Chunks take ascending sequence numbers; those whose placement group cannot take a write now are
  * left out, which begins a new run. */
 static ChunkRun *run_for(struct object_written *out, struct arena *arena, uint32_t pool,
-                         ProtobufCBinaryData write_id, uint32_t sequence)
+                         ProtobufCBinaryData write_id, uint32_t sequence, uint32_t chunk_bytes)
 {
     ChunkRun *last = out->run_count > 0 ? out->runs[out->run_count - 1] : NULL;
     if (last && last->first_sequence + last->count == sequence)
@@ -92,7 +92,7 @@ static ChunkRun *run_for(struct object_written *out, struct arena *arena, uint32
     run->pool = pool;
     run->write_id = write_id;
     run->first_sequence = sequence;
-    run->chunk_size = CHUNK_BYTES_MAX;
+    run->chunk_size = chunk_bytes;
     out->runs[out->run_count++] = run;
     return run;
 }
@@ -129,7 +129,8 @@ enum s3_error object_write(const struct chunk_io *io, const struct request_conte
                            const struct object_source *source, struct arena *arena,
                            struct object_written *out)
 {
-    uint64_t chunks = (size + CHUNK_BYTES_MAX - 1) / CHUNK_BYTES_MAX;
+    const uint32_t chunk_bytes = io->chunk_bytes ? io->chunk_bytes : CHUNK_BYTES_MAX;
+    uint64_t chunks = (size + chunk_bytes - 1) / chunk_bytes;
     assert(size > 0 && chunks <= CHUNKS_MAX);
     struct chunk_id id = {.sequence = 0};
     sys_random(id.write.bytes, sizeof id.write.bytes);
@@ -141,7 +142,7 @@ enum s3_error object_write(const struct chunk_io *io, const struct request_conte
     };
     enum s3_error s = S3_OK;
     for (uint64_t left = size; s == S3_OK && left > 0; id.sequence++) {
-        uint32_t length = left < CHUNK_BYTES_MAX ? (uint32_t)left : CHUNK_BYTES_MAX;
+        uint32_t length = left < chunk_bytes ? (uint32_t)left : chunk_bytes;
         struct chunk_writer *w;
         struct chunk_durable durable;
         s = open_chunk(io, request, pool, &id, length, began, &w);
@@ -149,7 +150,7 @@ enum s3_error object_write(const struct chunk_io *io, const struct request_conte
             s = write_chunk(w, length, source, &durable);
         if (s != S3_OK)
             break;
-        ChunkRun *run = run_for(out, arena, pool, write_id, id.sequence);
+        ChunkRun *run = run_for(out, arena, pool, write_id, id.sequence, chunk_bytes);
         run->count++;
         run->last_length = length;
         out->durable[out->durable_count++] = durable_message(arena, &durable);

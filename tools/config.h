@@ -23,6 +23,18 @@ struct config_list {
     size_t count;
 };
 
+/* Bounds that no key sets; 0: what each part uses by itself. Small ones make rare branches frequent:
+ * only the simulator's assembly (tests/sim) sets them. */
+struct config_bounds {
+    unsigned moves_max;    /* slots on their way at once, per pool */
+    uint64_t extent_bytes; /* of the shard store */
+    unsigned queue_max, writers_max, staging_max, window;
+    int64_t flush_interval; /* of its index, ns */
+    uint64_t read_memory;   /* of reads in progress on a chunkserver */
+    unsigned backfill_parallel;
+    uint32_t chunk_bytes; /* of new objects' chunks */
+};
+
 struct config {
     uint32_t roles;          /* config_role bits; 0: the embedded form, all of them */
     struct config_list data; /* directories, each one disk of the chunk role */
@@ -40,6 +52,7 @@ struct config {
     uint64_t timeout_percent;
     const char *region, *base_domain;
     enum log_level log_level;
+    struct config_bounds bounds;
 
     struct arena arena;             /* owns the texts */
     uint8_t given[CONFIG_KEYS_MAX]; /* by key: 0 default, 1 file, 2 command line */

@@ -111,7 +111,8 @@ void server_start_shard_client(struct server *s, const struct shard_local *disks
                               .shards = s->shards,
                               .buffers = s->buffers,
                               .latency = s->latency,
-                              .timeouts = s->timeouts};
+                              .timeouts = s->timeouts,
+                              .chunk_bytes = s->config->bounds.chunk_bytes};
 }
 
 /* ---- roles ---- */
@@ -124,6 +125,7 @@ static enum err start_metadata(struct server *s)
         .address = s->config->metadata_listen,
         .node = s->rpc,
         .timeouts = s->timeouts,
+        .moves_max = s->config->bounds.moves_max,
     };
     enum err e = metadata_service_start(&config, &s->members[0]);
     if (e != OK)
@@ -147,6 +149,7 @@ static enum err settle_metadata(struct server *s)
 
 enum err server_open_disks(struct server *s, const char *const *directories, const char *address)
 {
+    const struct config_bounds *bounds = &s->config->bounds;
     struct chunk_service_config config = {
         .directories = directories,
         .directory_count = s->config->data.count,
@@ -156,7 +159,15 @@ enum err server_open_disks(struct server *s, const char *const *directories, con
         .host = s->config->host,
         .map = s->map,
         .timeouts = s->timeouts,
-        .store.capacity_bytes = s->config->disk_capacity,
+        .store = {.capacity_bytes = s->config->disk_capacity,
+                  .extent_bytes = bounds->extent_bytes,
+                  .queue_max = bounds->queue_max,
+                  .writers_max = bounds->writers_max,
+                  .staging_max = bounds->staging_max,
+                  .window = bounds->window,
+                  .flush_interval = bounds->flush_interval},
+        .read_memory = bounds->read_memory,
+        .backfill_parallel = bounds->backfill_parallel,
         .problem = s->problem,
         .problem_bytes = sizeof s->problem,
     };

@@ -28,6 +28,7 @@ struct chunk_io {
     struct buf_pool *buffers;
     struct chunk_latency *latency;
     struct timeouts timeouts;
+    uint32_t chunk_bytes; /* of new objects; 0: CHUNK_BYTES_MAX */
 };
 
 struct chunk_latency *chunk_latency_new(void);
