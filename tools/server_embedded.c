@@ -201,6 +201,7 @@ static size_t members_wanted(const struct config *c)
 
 struct places {
     char paths[SERVER_MEMBERS_MAX][PATH_BYTES];
+    unsigned ports[SERVER_MEMBERS_MAX]; /* where each listens: so many above the configured one */
     size_t count;
 };
 
@@ -229,7 +230,7 @@ static enum err find_members(struct server *s, struct places *found)
     return OK;
 }
 
-/* Member i listens i ports above the configured one. */
+/* Where the member of that place listens: as many ports above the configured one. */
 static enum err address_of(struct server *s, size_t i, char out[SYS_ADDR_TEXT])
 {
     struct sys_addr a;
@@ -263,8 +264,25 @@ static enum err create_members(struct server *s, struct places *places)
     return e == OK ? OK : server_problem(s, e, "cannot make the metadata members: %s", err_text(e));
 }
 
+/* Which of the ports above the configured one is whose. A member is known by the address that it was made
+ * with, also when one before it is gone with its directory. */
+static void find_ports(const struct server *s, const Members *members, struct places *places)
+{
+    struct sys_addr a;
+    uint16_t first = UINT16_MAX;
+    for (size_t i = 0; i < members->n_members; i++)
+        if (sys_addr_parse(members->members[i]->address, &a) == OK && a.port < first)
+            first = a.port;
+    for (size_t i = 0; i < s->member_count; i++)
+        for (size_t k = 0; k < members->n_members; k++)
+            if (members->members[k]->id == metadata_service_member(s->members[i]) &&
+                sys_addr_parse(members->members[k]->address, &a) == OK &&
+                (unsigned)a.port - first < SERVER_MEMBERS_MAX)
+                places->ports[i] = (unsigned)a.port - first;
+}
+
 /* Alone these cannot agree on anything: said at once, instead of waiting for a leader for ever. */
-static enum err check_majority(struct server *s)
+static enum err check_members(struct server *s, struct places *places)
 {
     struct arena arena;
     Members ask = MEMBERS__INIT;
@@ -276,6 +294,8 @@ static enum err check_majority(struct server *s)
     const Members *members = (const Members *)reply;
     for (size_t i = 0; e == OK && i < members->n_members; i++)
         voters += members->members[i]->voter;
+    if (e == OK)
+        find_ports(s, members, places);
     arena_release(&arena);
     if (e == OK && s->member_count < voters / 2 + 1)
         return server_problem(s, ERR_NO_QUORUM,
@@ -285,7 +305,7 @@ static enum err check_majority(struct server *s)
     return OK;
 }
 
-static enum err start_members(struct server *s, const struct places *places)
+static enum err start_members(struct server *s, struct places *places)
 {
     for (size_t i = 0; i < places->count; i++) {
         const struct metadata_service_config config = {
@@ -293,6 +313,7 @@ static enum err start_members(struct server *s, const struct places *places)
             .address = "",
             .node = s->rpc,
             .timeouts = s->timeouts,
+            .moves_max = s->config->bounds.moves_max,
         };
         enum err e = metadata_service_start(&config, &s->members[i]);
         if (e != OK)
@@ -304,19 +325,19 @@ static enum err start_members(struct server *s, const struct places *places)
         for (size_t k = 0; k < s->member_count; k++)
             if (i != k)
                 metadata_service_link(s->members[i], s->members[k]);
-    return check_majority(s);
+    return check_members(s, places);
 }
 
 /* ---- what operators reach ---- */
 
-static enum err listen_members(struct server *s)
+static enum err listen_members(struct server *s, const struct places *places)
 {
     enum err e = OK;
     for (size_t i = 0; e == OK && i < s->member_count; i++) {
         struct rpc_route routes[SERVER_ROUTES_MAX];
         char where[SYS_ADDR_TEXT];
         size_t n = metadata_service_routes(s->members[i], routes);
-        e = address_of(s, i, where);
+        e = address_of(s, places->ports[i], where);
         if (e == OK)
             e = server_listen(s, where, routes, n, &s->metadata_servers[i]);
     }
@@ -335,7 +356,7 @@ static enum err unless_asked_for(struct server *s, const char *key, enum err e)
 }
 
 /* So that CAIRN_CONFIG=D1/cairn.conf is all that a verb needs. */
-static enum err write_config(struct server *s)
+static enum err write_config(struct server *s, const struct places *places)
 {
     char path[PATH_BYTES], key[PATH_BYTES], text[2 * PATH_BYTES];
     struct sys_file *f;
@@ -346,11 +367,11 @@ static enum err write_config(struct server *s)
         e = path_of(s, 0, "cairn.conf", path);
     if (e != OK)
         return e;
-    int n =
-        snprintf(text, sizeof text, "cluster_key = %s\ns3 = %s\nmetadata =\n", key, s->config->s3);
+    int n = snprintf(text, sizeof text, "cluster_key = %s\n%s%s\nmetadata =\n", key,
+                     s->config->s3 ? "s3 = " : "", s->config->s3 ? s->config->s3 : "");
     for (size_t i = 0; i < s->member_count; i++) {
         char where[SYS_ADDR_TEXT];
-        if (address_of(s, i, where) == OK && s->metadata_servers[i])
+        if (address_of(s, places->ports[i], where) == OK && s->metadata_servers[i])
             n += snprintf(text + n, sizeof text - (size_t)n, "  %s\n", where);
     }
     e = sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE | SYS_OPEN_TRUNCATE, &f);
@@ -362,16 +383,17 @@ static enum err write_config(struct server *s)
 }
 
 /* *address: of the disks, as others see them. */
-static enum err listen_for_verbs(struct server *s, const char **address)
+static enum err listen_for_verbs(struct server *s, const struct places *places,
+                                 const char **address)
 {
     *address = "local";
-    enum err e = unless_asked_for(s, "metadata_listen", listen_members(s));
+    enum err e = unless_asked_for(s, "metadata_listen", listen_members(s, places));
     if (e == OK)
         e = unless_asked_for(s, "chunk_listen", server_listen_chunks(s, s->config->chunk_listen));
     if (s->chunk_server)
         *address = s->config->chunk_listen;
     if (e == OK && s->metadata_servers[0])
-        e = write_config(s);
+        e = write_config(s, places);
     return e;
 }
 
@@ -550,7 +572,7 @@ enum err server_start_embedded(struct server *s)
     if (e == OK)
         e = server_start_pulse(s);
     if (e == OK)
-        e = listen_for_verbs(s, &address);
+        e = listen_for_verbs(s, places, &address);
     if (e == OK)
         e = server_start_chunks(s, address);
     if (e == OK)
