@@ -7,9 +7,10 @@
 #include "common/sys/sim/sim.h"
 #include "tools/census.h"
 
-#define WHOLE_WITHIN (900 * SYS_SECOND)
-#define LOOK_EVERY   (2 * SYS_SECOND)
-#define VERIFY_ASK   (30 * SYS_SECOND)
+#define WHOLE_WITHIN   (900 * SYS_SECOND)
+#define LOOK_EVERY     (2 * SYS_SECOND)
+#define VERIFY_ASK     (30 * SYS_SECOND)
+#define GIVE_UP_WITHIN (60 * SYS_SECOND)
 enum { ASKS = 60, PAGE = 256, ROUNDS = 4, BOOK_ROUNDS = 12 };
 
 struct checking {
@@ -295,29 +296,57 @@ void check_whole(struct workload *w, const char *when)
 
 /* ---- losing disks ---- */
 
-void check_lose_disks(struct workload *w, uint32_t count)
+/* In the embedded form a member goes with the disk, when a majority is left. */
+static enum err wipe(const struct workload *w, uint32_t disk)
 {
     struct sim_cluster *c = w->cluster;
-    w->lost_first = (uint32_t)(sim_random() % c->chunk_count);
-    w->lost = count;
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t n = (w->lost_first + i) % c->chunk_count;
-        sim_restart_after(c->chunks[n], c->restart_after);
-        sim_crash(c->chunks[n]);
-        if (sim_disk_wipe(SIM_CHUNK_HOST + n + 1, "/disk") != OK)
-            workload_fail(w, "the disk of chunkserver %u cannot be wiped", n + 1);
+    char path[SIM_PATH];
+    uint32_t members = 2 * c->m + 1 < c->disks_each ? 2 * c->m + 1 : c->disks_each;
+    members -= members % 2 == 0;
+    if (c->embedded && (c->member_wiped || w->lost > (members - 1) / 2))
+        sim_disk_store(c, disk, path);
+    else
+        sim_disk_path(c, disk, path);
+    return sim_disk_wipe(sim_disk_host(c, disk), path);
+}
+
+/* Each disk that was given up has another in its place. */
+static void await_disks(struct workload *w)
+{
+    int64_t until = sys_now() + GIVE_UP_WITHIN;
+    for (uint32_t i = 0; i < sim_disk_count(w->cluster) && !w->failed;) {
+        sim_cluster_note_disks(w->cluster);
+        if (w->cluster->disk_ids[i])
+            i++;
+        else if (sys_now() < until)
+            sys_sleep_until(sys_now() + SYS_SECOND);
+        else
+            workload_fail(w, "disk %u does not become known", i);
     }
 }
 
-static bool on_lost_host(const struct workload *w, const struct cluster_disk *d)
+void check_lose_disks(struct workload *w, uint32_t count)
 {
-    for (uint32_t i = 0; i < w->lost; i++) {
-        char host[32];
-        snprintf(host, sizeof host, "host-%u", (w->lost_first + i) % w->cluster->chunk_count + 1);
-        if (strcmp(d->host, host) == 0)
-            return true;
+    struct sim_cluster *c = w->cluster;
+    uint32_t disks = sim_disk_count(c);
+    await_disks(w);
+    w->lost_first = (uint32_t)(sim_random() % disks);
+    w->lost = count;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t n = (w->lost_first + i) % disks;
+        c->lost_ids[i] = c->disk_ids[n];
+        if (!c->embedded) {
+            sim_restart_after(sim_disk_pid(c, n), c->restart_after);
+            sim_crash(sim_disk_pid(c, n));
+        }
+        if (wipe(w, n) != OK)
+            workload_fail(w, "disk %u cannot be wiped", n);
     }
-    return false;
+    if (!c->embedded)
+        return;
+    /* All is in this process; it comes back and goes on behind this. */
+    sim_crash(c->client);
+    sys_sleep_until(sys_now() + SYS_SECOND);
 }
 
 static void give_up(struct cluster_view *v, disk_id disk)
@@ -333,31 +362,37 @@ static void give_up(struct cluster_view *v, disk_id disk)
         return; /* seen again in the next round */
 }
 
+/* How many of the lost disks still count as there, and how many have no other in their place. */
+static uint32_t still_open(struct cluster_view *v, const struct workload *w)
+{
+    const struct sim_cluster *c = w->cluster;
+    uint32_t open = 0;
+    for (uint32_t i = 0; i < w->lost; i++) {
+        disk_id now = c->disk_ids[(w->lost_first + i) % sim_disk_count(c)];
+        const struct cluster_disk *old = cluster_map_disk(v->map, c->lost_ids[i]);
+        const struct cluster_disk *new = now ? cluster_map_disk(v->map, now) : NULL;
+        bool gone = !old || old->admin == DISK_FAILED || old->admin == DISK_OUT;
+        open += !gone || !new || !new->up || now == c->lost_ids[i];
+        if (!gone && !old->up)
+            give_up(v, old->id);
+    }
+    return open;
+}
+
 void check_give_up_lost(struct workload *w)
 {
     struct cluster_view v;
     if (sim_cluster_view(w->cluster, &v) != OK)
         return workload_fail(w, "the operator finds no cluster");
-    /* The chunkservers came back with other disks; the old ones stay silent. Some may have been failed
-     * or drained before they were lost. */
-    int64_t until = sys_now() + 60 * SYS_SECOND;
+    /* The processes came back with other disks; the old ones stay silent. Some may have been failed or
+     * drained before they were lost. */
+    int64_t until = sys_now() + GIVE_UP_WITHIN;
     bool done = false;
     while (!done && sys_now() < until && !w->failed) {
-        uint32_t up = 0, open = 0;
         sys_sleep_until(sys_now() + SYS_SECOND);
+        sim_cluster_note_disks(w->cluster);
         view_forget(&v);
-        if (view_ask_map(&v) != OK)
-            continue;
-        for (size_t i = 0; i < v.map->disk_count; i++) {
-            const struct cluster_disk *d = &v.map->disks[i];
-            if (!on_lost_host(w, d))
-                continue;
-            up += d->up;
-            open += !d->up && d->admin != DISK_FAILED;
-            if (!d->up && d->admin != DISK_FAILED)
-                give_up(&v, d->id);
-        }
-        done = up == w->lost && open == 0;
+        done = view_ask_map(&v) == OK && still_open(&v, w) == 0;
     }
     if (!done)
         workload_fail(w, "not all of %u lost disks are seen as down and replaced", w->lost);

@@ -1,116 +1,27 @@
 /* The simulator: whole clusters, one for each seed.
  *
- *   sim [--seed N | --today] [--seeds COUNT] [--known FILE] [--jobs N] [--trace]
+ *   sim [--seed N | --today] [--seeds COUNT] [--known FILE] [--jobs N] [--trace] [--shrink]
+ *       [--kinds BITS] [--strikes LIST] [--clients N] [--operations N]
  *
- * Each seed is run in a process of its own, so that an assertion ends one seed and not the soak. A
- * failing seed prints the command that replays it. --today begins at a seed of the date; --known runs
- * those of a file first; --trace shows the log of one seed. Closes with 'N passed, N failed'. */
+ * --today begins at a seed of the date; --known runs those of a file first; --trace shows the log of a
+ * seed; --shrink looks for the least of a failing seed that still fails. The second line leaves out
+ * some of a seed, as shrinking does. Closes with 'N passed, N failed'. */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
-#include "tests/sim/scenario.h"
+#include "tests/sim/plan.h"
+#include "tests/sim/soak.h"
 
-enum { JOBS_MAX = 16, TWICE_EVERY = 25, SEEDS_MAX = 200000 };
+enum { SEEDS_MAX = 200000 };
 
-/* A seed that runs in a child, which tells its outcome through a pipe. */
-struct child {
-    uint64_t seed;
-    pid_t pid;
-    int pipe;
+struct options {
+    struct plan plan;
+    uint64_t seeds, jobs;
+    const char *known;
+    bool shrink;
 };
-
-static struct child begin(uint64_t seed, bool trace)
-{
-    int ends[2];
-    struct child c = {.seed = seed};
-    if (pipe(ends) != 0)
-        exit(1);
-    c.pid = fork();
-    if (c.pid < 0)
-        exit(1);
-    if (c.pid == 0) {
-        struct outcome outcome;
-        scenario_run(seed, trace, &outcome);
-        ssize_t n = write(ends[1], &outcome, sizeof outcome);
-        _exit(n == (ssize_t)sizeof outcome ? 0 : 1);
-    }
-    close(ends[1]);
-    c.pipe = ends[0];
-    return c;
-}
-
-static struct outcome end(struct child *c)
-{
-    struct outcome outcome = {0};
-    int status = 1;
-    ssize_t n = read(c->pipe, &outcome, sizeof outcome);
-    close(c->pipe);
-    waitpid(c->pid, &status, 0);
-    if (n != (ssize_t)sizeof outcome || status != 0)
-        outcome.passed = false;
-    return outcome;
-}
-
-struct sum {
-    struct outcome all;
-    uint64_t passed, failed;
-};
-
-static void count(struct sum *sum, const char *program, uint64_t seed, const struct outcome *o)
-{
-    if (o->passed) {
-        sum->passed++;
-    } else {
-        sum->failed++;
-        fprintf(stderr, "seed %llu failed: %s\n    replay: %s --seed %llu --trace\n",
-                (unsigned long long)seed, o->problem[0] ? o->problem : "its process died", program,
-                (unsigned long long)seed);
-    }
-    sum->all.crashes += o->crashes;
-    sum->all.puts += o->puts;
-    sum->all.gets += o->gets;
-    sum->all.deletes += o->deletes;
-    sum->all.lists += o->lists;
-    sum->all.copies += o->copies;
-    sum->all.uploads += o->uploads;
-    sum->all.refused += o->refused;
-    for (int i = 0; i < FAULT_KINDS; i++)
-        sum->all.faults[i] += o->faults[i];
-    sum->all.virtual_ns += o->virtual_ns;
-    sum->all.hash = o->hash;
-}
-
-/* The same seed is the same run: every TWICE_EVERY-th seed is run again and compared. */
-static void run_again(struct sum *sum, uint64_t seed, uint64_t hash)
-{
-    struct child again = begin(seed, false);
-    struct outcome o = end(&again);
-    if (o.hash == hash)
-        return;
-    fprintf(stderr, "seed %llu ran differently the second time: %016llx, then %016llx\n",
-            (unsigned long long)seed, (unsigned long long)hash, (unsigned long long)o.hash);
-    sum->failed++;
-}
-
-static void run_all(struct sum *sum, const char *program, const uint64_t *seeds, size_t n,
-                    uint64_t jobs, bool trace)
-{
-    struct child running[JOBS_MAX];
-    size_t begun = 0;
-    for (size_t i = 0; i < n; i++) {
-        for (; begun < n && begun < i + jobs; begun++)
-            running[begun % jobs] = begin(seeds[begun], trace);
-        struct child *c = &running[i % jobs];
-        struct outcome o = end(c);
-        count(sum, program, c->seed, &o);
-        if (o.passed && n > 1 && c->seed % TWICE_EVERY == 0)
-            run_again(sum, c->seed, o.hash);
-    }
-}
 
 /* Seeds that failed once: "number why", one a line; # begins a comment. */
 static size_t read_seeds(const char *path, uint64_t *out, size_t room)
@@ -132,69 +43,78 @@ static size_t read_seeds(const char *path, uint64_t *out, size_t room)
     return n;
 }
 
-static void print_sum(const struct sum *sum, size_t seeds, double took)
+static bool read_value(struct options *o, const char *word, const char *value)
 {
-    const struct outcome *all = &sum->all;
-    if (seeds == 1)
-        printf("hash %016llx\n", (unsigned long long)all->hash);
-    printf("%.1f seeds/s, %.2f virtual hours, %llu crashes\n", (double)seeds / took,
-           (double)all->virtual_ns / 3.6e12, (unsigned long long)all->crashes);
-    printf(
-        "%llu puts, %llu gets, %llu deletes, %llu lists, %llu copies, %llu uploads, %llu refused\n",
-        (unsigned long long)all->puts, (unsigned long long)all->gets,
-        (unsigned long long)all->deletes, (unsigned long long)all->lists,
-        (unsigned long long)all->copies, (unsigned long long)all->uploads,
-        (unsigned long long)all->refused);
-    printf("faults:");
-    for (int i = 0; i < FAULT_KINDS; i++)
-        printf("%s %llu %s", i ? "," : "", (unsigned long long)all->faults[i],
-               fault_name((enum fault)i));
-    printf("\n%llu passed, %llu failed\n", (unsigned long long)sum->passed,
-           (unsigned long long)sum->failed);
+    char *end;
+    uint64_t number = strtoull(value, &end, 0);
+    if (strcmp(word, "--known") == 0)
+        o->known = value;
+    else if (strcmp(word, "--strikes") == 0)
+        return plan_read_strikes(&o->plan, value);
+    else if (*end || end == value)
+        return false;
+    else if (strcmp(word, "--seed") == 0)
+        o->plan.seed = number;
+    else if (strcmp(word, "--seeds") == 0)
+        o->seeds = number;
+    else if (strcmp(word, "--jobs") == 0)
+        o->jobs = number;
+    else if (strcmp(word, "--kinds") == 0)
+        o->plan.kinds = number;
+    else if (strcmp(word, "--clients") == 0)
+        o->plan.clients = (uint32_t)number;
+    else if (strcmp(word, "--operations") == 0)
+        o->plan.operations = (uint32_t)number;
+    else
+        return false;
+    return true;
+}
+
+static bool read_options(struct options *o, int argc, char **argv)
+{
+    plan_whole(&o->plan, 1);
+    o->seeds = o->jobs = 1;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--today") == 0)
+            o->plan.seed = (uint64_t)time(NULL) / 86400 * 1000;
+        else if (strcmp(argv[i], "--trace") == 0)
+            o->plan.trace = true;
+        else if (strcmp(argv[i], "--shrink") == 0)
+            o->shrink = true;
+        else if (i + 1 == argc || !read_value(o, argv[i], argv[i + 1]))
+            return false;
+        else
+            i++;
+    }
+    return o->jobs > 0 && o->jobs <= SOAK_JOBS_MAX && o->seeds <= SEEDS_MAX / 2;
 }
 
 int main(int argc, char **argv)
 {
-    uint64_t seed = 1, seeds = 1, jobs = 1;
-    bool trace = false;
-    const char *known = NULL;
+    static struct options o;
     static uint64_t list[SEEDS_MAX];
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
-            seed = strtoull(argv[++i], NULL, 0);
-        else if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc)
-            seeds = strtoull(argv[++i], NULL, 0);
-        else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc)
-            jobs = strtoull(argv[++i], NULL, 0);
-        else if (strcmp(argv[i], "--known") == 0 && i + 1 < argc)
-            known = argv[++i];
-        else if (strcmp(argv[i], "--today") == 0)
-            seed = (uint64_t)time(NULL) / 86400 * 1000;
-        else if (strcmp(argv[i], "--trace") == 0)
-            trace = true;
-        else
-            jobs = 0;
-    }
-    if (jobs == 0 || jobs > JOBS_MAX || seeds > SEEDS_MAX / 2) {
+    struct timespec from, to;
+    if (!read_options(&o, argc, argv)) {
         fprintf(stderr,
                 "usage: sim [--seed N | --today] [--seeds COUNT] [--known FILE] [--jobs 1..%d] "
-                "[--trace]\n",
-                JOBS_MAX);
+                "[--trace] [--shrink]\n"
+                "           [--kinds BITS] [--strikes LIST] [--clients N] [--operations N]\n",
+                SOAK_JOBS_MAX);
         return 2;
     }
-    struct sum sum = {0};
-    struct timespec from, to;
-    size_t n = known ? read_seeds(known, list, SEEDS_MAX / 2) : 0;
-    if (seeds > 1)
-        printf("%zu known seeds, then %llu from %llu\n", n, (unsigned long long)seeds,
-               (unsigned long long)seed);
-    fflush(stdout);
-    for (uint64_t i = 0; i < seeds; i++)
-        list[n++] = seed + i;
+    if (o.shrink)
+        return plan_shrink(&o.plan, argv[0]);
+    size_t n = o.known ? read_seeds(o.known, list, SEEDS_MAX / 2) : 0;
+    if (o.seeds > 1)
+        printf("%zu known seeds, then %llu from %llu\n", n, (unsigned long long)o.seeds,
+               (unsigned long long)o.plan.seed);
+    for (uint64_t i = 0; i < o.seeds; i++)
+        list[n++] = o.plan.seed + i;
+    struct soak soak = {.program = argv[0], .plan = &o.plan, .jobs = o.jobs};
     clock_gettime(CLOCK_MONOTONIC, &from);
-    run_all(&sum, argv[0], list, n, jobs, trace);
+    soak_run(&soak, list, n);
     clock_gettime(CLOCK_MONOTONIC, &to);
-    print_sum(&sum, n,
-              (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
-    return sum.failed == 0 ? 0 : 1;
+    soak_print(&soak, n,
+               (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
+    return soak.failed == 0 ? 0 : 1;
 }

@@ -38,12 +38,25 @@ static void authorize(const struct s3_request *r, char date[TIME_TEXT], char out
              sim_access_key, day, r->copy_source ? "x-amz-copy-source;" : "", signature);
 }
 
+static struct {
+    void (*seen)(void *arg, const struct s3_request *request);
+    void *arg;
+} watch;
+
+void s3_watch(void (*seen)(void *arg, const struct s3_request *request), void *arg)
+{
+    watch.seen = seen;
+    watch.arg = arg;
+}
+
 void s3_send(struct gateway *g, const struct s3_request *r, struct s3_answer *out)
 {
     char date[TIME_TEXT], authorization[TEXT], attempt[32];
     struct http_header headers[HEADERS_MAX];
     size_t n = 0;
     memset(out, 0, sizeof *out);
+    if (watch.seen)
+        watch.seen(watch.arg, r);
     authorize(r, date, authorization);
     snprintf(attempt, sizeof attempt, "attempt=%u; max=3", r->attempt);
     const struct http_header all[HEADERS_MAX] = {

@@ -18,4 +18,6 @@ struct s3_answer {
     struct http_memory exchange; /* its answer and body, until s3_release */
 };
 void s3_send(struct gateway *g, const struct s3_request *request, struct s3_answer *out);
+/* Who is to see each request before it is sent; for the whole world. */
+void s3_watch(void (*seen)(void *arg, const struct s3_request *request), void *arg);
 void s3_release(struct s3_answer *a);

@@ -32,7 +32,7 @@ struct workload {
     bool large;                   /* multipart uploads among them */
     bool lose_disks;              /* m disks at once, when all is whole */
     bool lose_too_many;           /* at the end: m + 1 */
-    uint32_t lost_first, lost;    /* the chunkservers whose disks were lost, in a ring */
+    uint32_t lost_first, lost;    /* the disks that were lost, in a ring */
     bool may_rot;                 /* what the disks hold may be found bad, and is mended */
     bool skewed;                  /* the sole member's clock was off */
     enum phase phase;             /* the nemesis works in PHASE_WORK, heals, sets PHASE_CHECK */

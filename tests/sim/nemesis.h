@@ -1,0 +1,68 @@
+/* Between the files of the nemesis:
+ *   faults.c     what strikes when; healing
+ *   strikes.c    harm to processes, network, disks and clocks
+ *   operator.c   what an operator does meanwhile, in a thread of its own */
+#pragma once
+#include "tests/sim/faults.h"
+#include "tests/sim/s3.h"
+
+/* What is on its way back to normal. */
+enum undo_kind { UNDO_CUT, UNDO_DELAY, UNDO_PAUSE, UNDO_SKEW, UNDO_SLOW, UNDO_HANG, UNDO_LIMIT };
+struct undo {
+    enum undo_kind kind;
+    uint32_t a, b; /* hosts; pid for a pause; host and 0 or 1 + disk, 0: the member's */
+    int64_t at;
+};
+enum { UNDOS_MAX = 32 };
+
+/* Requests that are worth an aimed strike. */
+enum moment { MOMENT_PUT, MOMENT_CLAIM, MOMENT_COMPLETE, MOMENT_DELETE, MOMENT_GET, MOMENTS };
+
+/* What the operator is asked to do; one thing at a time. */
+struct errand {
+    enum fault kind;
+    uint64_t dice;
+    bool open;     /* asked for, not yet done */
+    bool on_sight; /* not before the next large PUT is under way */
+};
+
+struct nemesis {
+    struct faults *f;
+    uint64_t dice; /* of the strike that is under way */
+    struct undo undos[UNDOS_MAX];
+    uint32_t undo_count;
+    int64_t harmed_until[SIM_METADATA_MAX];
+    int64_t skewed_until;
+    bool lost; /* the victim's disk has been wiped or given up */
+    /* the next request of that kind is struck */
+    struct aim {
+        bool armed;
+        enum moment at;
+        uint64_t dice;
+    } aim;
+    uint64_t puts_seen;
+    struct errand errand;
+    bool ending;
+    struct sys_thread *operator;
+    bool view_open;
+    struct cluster_view view;
+};
+
+/* The next random number below n of a stream. */
+uint64_t nemesis_below(uint64_t *dice, uint64_t n);
+/* Half of them evenly below most, half of them below a sixteenth of it. */
+int64_t nemesis_time(uint64_t *dice, int64_t most);
+
+/* strikes.c; false: not now. */
+bool nemesis_strike(struct nemesis *n, enum fault kind);
+void nemesis_undo_due(struct nemesis *n, int64_t now);
+/* A request begins: what waits for such a one strikes. */
+void nemesis_seen(void *nemesis, const struct s3_request *request);
+
+/* operator.c */
+void operator_start(struct nemesis *n);
+void operator_stop(struct nemesis *n);
+bool operator_ask(struct nemesis *n, enum fault kind, uint64_t dice, bool on_sight);
+/* Once the faults are over: all disks are in that have not failed; the victim's, when it has failed, is
+ * replaced by an empty one. */
+void operator_settle(struct nemesis *n);

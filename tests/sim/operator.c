@@ -1,0 +1,178 @@
+/* The operator: a thread of the nemesis that asks the cluster for changes while the faults go on. */
+#include <string.h>
+#include "common/sys/sim/sim.h"
+#include "tests/sim/nemesis.h"
+
+#define IDLE     (20 * SYS_MS)
+#define ON_SIGHT (2 * SYS_MS)
+#define GIVE_UP  (5 * SYS_SECOND)
+enum { TRIES = 4 };
+
+static bool view(struct nemesis *n)
+{
+    if (!n->view_open && sim_cluster_view(n->f->cluster, &n->view) == OK)
+        n->view_open = true;
+    if (n->view_open)
+        view_forget(&n->view);
+    return n->view_open && view_ask_map(&n->view) == OK;
+}
+
+static bool set_state(struct nemesis *n, disk_id disk, enum disk_admin state)
+{
+    SetDiskState body = SET_DISK_STATE__INIT;
+    Command command = COMMAND__INIT;
+    Result *result;
+    body.disk = disk;
+    body.admin_state = (uint32_t)state;
+    command.body_case = COMMAND__BODY_SET_DISK_STATE;
+    command.set_disk_state = &body;
+    return view_execute(&n->view, &command, &result) == OK;
+}
+
+static const struct cluster_disk *disk_numbered(const struct nemesis *n, uint32_t disk)
+{
+    disk_id id = n->f->cluster->disk_ids[disk];
+    return id ? cluster_map_disk(n->view.map, id) : NULL;
+}
+
+/* ---- errands ---- */
+
+/* The victim's disk is given up; with wipe, its process dies first and comes back with an empty one. */
+static bool lose_disk(struct nemesis *n, bool wipe, uint64_t *dice)
+{
+    struct sim_cluster *c = n->f->cluster;
+    uint32_t victim = n->f->victim;
+    char path[SIM_PATH];
+    if (n->lost || !view(n))
+        return false;
+    const struct cluster_disk *disk = disk_numbered(n, victim);
+    if (!disk || disk->admin != DISK_IN)
+        return false;
+    n->lost = true;
+    disk_id id = disk->id;
+    if (wipe) {
+        int pid = sim_disk_pid(c, victim);
+        sim_disk_path(c, victim, path);
+        c->member_wiped |= c->embedded;
+        sim_restart_after(pid, nemesis_time(dice, 10 * SYS_SECOND) + SYS_MS);
+        sim_crash(pid);
+        if (sim_disk_wipe(sim_disk_host(c, victim), path) != OK)
+            return false;
+    }
+    while (!set_state(n, id, DISK_FAILED) && !n->ending)
+        sys_sleep_until(sys_now() + 500 * SYS_MS);
+    return true;
+}
+
+static bool drain(struct nemesis *n, uint64_t *dice, bool on_sight)
+{
+    if (!view(n))
+        return false;
+    const struct cluster_disk *disk =
+        disk_numbered(n, (uint32_t)nemesis_below(dice, sim_disk_count(n->f->cluster)));
+    if (!disk || disk->admin == DISK_FAILED)
+        return false;
+    uint64_t puts = n->puts_seen;
+    int64_t until = sys_now() + GIVE_UP;
+    while (on_sight && n->puts_seen == puts && sys_now() < until && !n->ending)
+        sys_sleep_until(sys_now() + ON_SIGHT);
+    return set_state(n, disk->id,
+                     disk->admin != DISK_IN       ? DISK_IN
+                     : nemesis_below(dice, 4) > 0 ? DISK_DRAINING
+                                                  : DISK_OUT);
+}
+
+static bool run(struct nemesis *n, const struct errand *e)
+{
+    uint64_t dice = e->dice;
+    switch (e->kind) {
+    case FAULT_WIPE:
+    case FAULT_DISK_FAIL:
+        return lose_disk(n, e->kind == FAULT_WIPE, &dice);
+    default:
+        return drain(n, &dice, e->on_sight);
+    }
+}
+
+static void operator_main(void *arg)
+{
+    struct nemesis *n = arg;
+    while (!n->ending) {
+        sys_sleep_until(sys_now() + IDLE);
+        if (!n->errand.open)
+            continue;
+        if (run(n, &n->errand))
+            n->f->counts[n->errand.kind]++;
+        n->errand.open = false;
+    }
+}
+
+bool operator_ask(struct nemesis *n, enum fault kind, uint64_t dice, bool on_sight)
+{
+    if (n->errand.open)
+        return false;
+    n->errand = (struct errand){.kind = kind, .dice = dice, .open = true, .on_sight = on_sight};
+    return true;
+}
+
+void operator_start(struct nemesis *n)
+{
+    if (sys_thread_start(&n->operator, "operator", 0, operator_main, n) != OK)
+        workload_fail(n->f->work, "no operator");
+}
+
+void operator_stop(struct nemesis *n)
+{
+    n->ending = true;
+    if (n->operator)
+        sys_thread_join(n->operator);
+    n->operator= NULL;
+}
+
+/* ---- the end ---- */
+
+/* All disks that have not failed are in again, so that there is room for all slots. */
+static void take_all_in(struct nemesis *n)
+{
+    for (bool all = false; !all && !n->f->work->failed;) {
+        all = view(n);
+        for (size_t i = 0; all && i < n->view.map->disk_count; i++) {
+            const struct cluster_disk *d = &n->view.map->disks[i];
+            if (d->admin == DISK_DRAINING || d->admin == DISK_OUT)
+                all = set_state(n, d->id, DISK_IN);
+        }
+        if (!all)
+            sys_sleep_until(sys_now() + SYS_SECOND);
+    }
+}
+
+/* A disk that has failed or was given up, and was not emptied, is: else there may be too few. */
+static void replace_failed(struct nemesis *n)
+{
+    struct faults *f = n->f;
+    char path[SIM_PATH];
+    if (!(f->on & (1u << FAULT_READ_ERROR | 1u << FAULT_ROT)) && !n->lost)
+        return;
+    /* A failed sync fails the disk; the word of it takes a moment. */
+    sys_sleep_until(sys_now() + GIVE_UP);
+    while (!view(n) && !f->work->failed)
+        sys_sleep_until(sys_now() + SYS_SECOND);
+    const struct cluster_disk *disk = f->work->failed ? NULL : disk_numbered(n, f->victim);
+    if (!disk || disk->admin != DISK_FAILED)
+        return;
+    sim_crash(sim_disk_pid(f->cluster, f->victim));
+    sim_disk_path(f->cluster, f->victim, path);
+    if (sim_disk_wipe(sim_disk_host(f->cluster, f->victim), path) != OK)
+        workload_fail(f->work, "the victim's disk cannot be wiped");
+}
+
+void operator_settle(struct nemesis *n)
+{
+    if (!n->f->work->failed)
+        take_all_in(n);
+    if (!n->f->work->failed)
+        replace_failed(n);
+    if (n->view_open)
+        view_close(&n->view);
+    n->view_open = false;
+}
