@@ -71,12 +71,21 @@ enum err log_store_read(struct log_store *s, uint64_t first, uint64_t last, size
                         struct raft_entries *out) MUST_USE;
 
 /* Forgets entries up to index (which must be applied in a synced state, and there), keeping the
- * configuration as of it; whole segments below are recycled. configuration is referenced. */
-void log_store_compact(struct log_store *s, uint64_t index, const struct raft_entry *configuration);
+ * configuration as of it; whole segments below are recycled. */
+void log_store_compact(struct log_store *s, uint64_t index);
+/* The index to compact to if the segments that are kept shall take at most this many bytes; 0: none.
+ * The segment that is written to is always kept. */
+uint64_t log_store_compactable(const struct log_store *s, uint64_t keep_bytes);
+/* Forgets all entries: the log begins anew behind index and term, where an installed state stands,
+ * with the configuration as of it (referenced). Hard state stays. Durable on return, and one write:
+ * a crash leaves the log of before or the empty one. */
+void log_store_reset(struct log_store *s, uint64_t index, uint64_t term,
+                     const struct raft_entry *configuration);
 
 struct log_store_status {
     uint64_t first_index, last_index;
     uint64_t segments, spares, bytes; /* segments in use, spare ones, bytes of all files */
+    uint64_t used_bytes;              /* of the segments in use */
     uint64_t appends, syncs, written_bytes;
 };
 void log_store_status(const struct log_store *s, struct log_store_status *out);

@@ -17,9 +17,9 @@
  *     2 entry        kind: the entry's type; u64 index, u64 term, payload
  *     3 truncate     u64 from: entries at and above it are gone
  *     4 compact      u64 index, u64 term, u64 first sequence in use, u64 configuration's index,
- *                    u64 its term, its payload
+ *                    u64 its term, its payload: entries up to index are gone. An index beyond the
+ *                    last entry is a reset, with a truncate of all entries before it in its batch
  *     5 seal         u64 next sequence, u64 next generation; the last batch of a segment
- *     (7 reserved: reset after a snapshot's install)
  * A batch without records is an idle marker.
  *
  * Invariants

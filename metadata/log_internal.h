@@ -42,6 +42,7 @@ struct log_store {
     struct raft_hard_state hard;
     struct term_runs terms;
     struct raft_entry compact_configuration; /* payload NULL: none */
+    struct raft_entries configurations;      /* those of the entries that are there */
     uint64_t compact_first_sequence;
     struct log_place *places;
     size_t place_count, place_capacity;
@@ -62,9 +63,18 @@ struct log_segment *log_store_segment_last(struct log_store *s);
 /* log_write.c */
 void log_store_buffer_reserve(struct log_store *s, size_t bytes);
 void log_store_batch_begin(struct log_store *s);
+void log_store_make_room(struct log_store *s, uint64_t record_bytes);
+void log_store_put_truncate(struct log_store *s, uint64_t from);
+void log_store_put_compact(struct log_store *s);
+size_t log_store_compact_bytes(const struct raft_entry *configuration);
 void log_store_put_seal(struct log_store *s, uint64_t sequence, uint64_t generation);
 void log_store_batch_write_here(struct log_store *s); /* at s->end, which has the room */
 void log_store_sync(struct log_store *s);
+
+/* log_compact.c */
+void log_store_configurations_truncate(struct log_store *s, uint64_t from);
+/* Those up to index are compacted away; the last of them is kept as the compacted one. */
+void log_store_configurations_compact(struct log_store *s, uint64_t index);
 
 /* log_places.c */
 void log_store_place_add(struct log_store *s, uint64_t first, uint64_t sequence, uint64_t offset,

@@ -117,11 +117,11 @@ static enum err finish(struct log_scan *scan, struct log_recovery *out)
     out->hard = s->hard;
     out->cut_bytes = scan->cut_bytes;
     term_runs_copy(&out->terms, &s->terms);
+    log_store_configurations_compact(s, s->terms.base_index);
     if (s->compact_configuration.payload)
         raft_entries_push(&out->configurations, &s->compact_configuration);
-    for (size_t i = 0; i < scan->configurations.n; i++)
-        if (scan->configurations.v[i].index > s->terms.base_index)
-            raft_entries_push(&out->configurations, &scan->configurations.v[i]);
+    for (size_t i = 0; i < s->configurations.n; i++)
+        raft_entries_push(&out->configurations, &s->configurations.v[i]);
     if (scan->cut_bytes)
         log_warn("log",
                  "cut a torn tail that was never acknowledged log=%s segment=%" PRIu64
@@ -194,6 +194,7 @@ void log_store_close(struct log_store *s)
     if (s->lock)
         sys_file_close(s->lock);
     raft_payload_unref(s->compact_configuration.payload);
+    raft_entries_release(&s->configurations);
     term_runs_release(&s->terms);
     sys_free(s->segments);
     sys_free(s->places);
@@ -212,6 +213,7 @@ void log_store_status(const struct log_store *s, struct log_store_status *out)
         .last_index = s->terms.last_index,
         .segments = s->segment_count,
         .spares = s->spare_name[0] != 0,
+        .used_bytes = in_use,
         .bytes = in_use + (s->spare_name[0] ? s->segment_bytes : 0),
         .appends = s->appends,
         .syncs = s->syncs,

@@ -23,7 +23,6 @@ struct log_window {
 struct log_scan {
     struct log_store *store;
     struct log_window window;
-    struct raft_entries configurations;
     bool sealed; /* the segment read last ends in a seal, which names: */
     uint64_t next_sequence, next_generation;
     bool

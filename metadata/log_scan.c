@@ -22,7 +22,6 @@ enum err log_store_scan_corrupt(const struct log_scan *scan, const char *what)
 void log_store_scan_release(struct log_scan *scan)
 {
     sys_free(scan->window.bytes);
-    raft_entries_release(&scan->configurations);
 }
 
 /* n bytes at offset, or NULL with *e set; ERR_TRUNCATED when the file ends before. */
@@ -55,7 +54,8 @@ static void apply_compact(struct log_scan *scan, struct reader *b)
     c.index = read_u64(b);
     c.term = read_u64(b);
     size_t n = reader_left(b);
-    c.payload = raft_payload_new(read_view(b, n), n);
+    c.payload = n ? raft_payload_new(read_view(b, n), n) : NULL;
+    log_store_configurations_compact(s, index);
     raft_payload_unref(s->compact_configuration.payload);
     s->compact_configuration = c;
     s->compact_first_sequence = first;
@@ -91,9 +91,7 @@ static void apply_truncate(struct log_scan *scan, uint64_t from)
         term_runs_truncate(&s->terms, from);
         log_store_place_truncate(s, from);
     }
-    struct raft_entries *c = &scan->configurations;
-    while (c->n && c->v[c->n - 1].index >= from)
-        raft_payload_unref(c->v[--c->n].payload);
+    log_store_configurations_truncate(s, from);
 }
 
 static enum err apply_entry(struct log_scan *scan, const struct log_record *r, uint64_t offset,
@@ -120,7 +118,7 @@ static enum err apply_entry(struct log_scan *scan, const struct log_record *r, u
     if (e.type == RAFT_ENTRY_CONFIGURATION) {
         size_t n = reader_left(&b);
         e.payload = raft_payload_new(read_view(&b, n), n);
-        raft_entries_push(&scan->configurations, &e);
+        raft_entries_push(&s->configurations, &e);
         raft_payload_unref(e.payload);
     }
     return OK;

@@ -5,7 +5,10 @@
 #include "common/sys/log.h"
 #include "metadata/log_internal.h"
 
-enum { SPARE_STEP = 256 << 10 }; /* of the next segment, written with each append */
+enum {
+    SPARE_STEP = 256 << 10, /* of the next segment, written with each append */
+    COMPACT_FIXED = 40,     /* of a compact record's body, before the configuration */
+};
 
 static uint64_t padded(uint64_t n)
 {
@@ -72,11 +75,22 @@ static void put_entry(struct log_store *s, const struct raft_entry *e)
         write_bytes(w, e->payload->data, n);
 }
 
-static void put_compact(struct log_store *s)
+void log_store_put_truncate(struct log_store *s, uint64_t from)
+{
+    write_u64(put(s, LOG_TRUNCATE, 0, 8), from);
+}
+
+/* What the two records of a compaction or a reset take. */
+size_t log_store_compact_bytes(const struct raft_entry *configuration)
+{
+    return 2 * (size_t)LOG_RECORD_HEADER + 8 + COMPACT_FIXED + raft_entry_length(configuration);
+}
+
+void log_store_put_compact(struct log_store *s)
 {
     const struct raft_entry *c = &s->compact_configuration;
     size_t n = raft_entry_length(c);
-    struct writer *w = put(s, LOG_COMPACT, 0, 40 + n);
+    struct writer *w = put(s, LOG_COMPACT, 0, COMPACT_FIXED + n);
     write_u64(w, s->terms.base_index);
     write_u64(w, s->terms.base_term);
     write_u64(w, s->compact_first_sequence);
@@ -126,7 +140,7 @@ void log_store_sync(struct log_store *s)
 
 /* Makes room for a batch with this many bytes of records: seals a full segment, begins the next one
  * with what must not be lost with those before it (L5). A block always stays for the seal. */
-static void make_room(struct log_store *s, uint64_t record_bytes)
+void log_store_make_room(struct log_store *s, uint64_t record_bytes)
 {
     uint64_t needed = padded(LOG_BATCH_HEADER + record_bytes);
     uint64_t state = s->end == LOG_BLOCK ? LOG_BLOCK : 0;
@@ -138,7 +152,7 @@ static void make_room(struct log_store *s, uint64_t record_bytes)
     log_store_batch_begin(s);
     put_hard(s);
     if (s->terms.base_index)
-        put_compact(s);
+        log_store_put_compact(s);
     log_store_batch_write_here(s);
     assert(s->end == 2 * LOG_BLOCK);
 }
@@ -151,6 +165,8 @@ static void record_entries(struct log_store *s, const struct raft_entry *entries
     for (size_t i = 0; i < n; i++) {
         assert(entries[i].index == s->terms.last_index + 1);
         term_runs_append(&s->terms, entries[i].term);
+        if (entries[i].type == RAFT_ENTRY_CONFIGURATION)
+            raft_entries_push(&s->configurations, &entries[i]);
     }
 }
 
@@ -182,7 +198,7 @@ void log_store_append(struct log_store *s, const struct log_append *a)
     bool first = true;
     do {
         size_t bytes, n = cut_batch(s, a->entries + done, a->count - done, &bytes);
-        make_room(s, bytes + extra);
+        log_store_make_room(s, bytes + extra);
         log_store_batch_begin(s);
         if (first && a->hard) {
             s->hard.term = a->hard->term;
@@ -190,7 +206,8 @@ void log_store_append(struct log_store *s, const struct log_append *a)
             put_hard(s);
         }
         if (first && a->truncate_from) {
-            write_u64(put(s, LOG_TRUNCATE, 0, 8), a->truncate_from);
+            log_store_put_truncate(s, a->truncate_from);
+            log_store_configurations_truncate(s, a->truncate_from);
             term_runs_truncate(&s->terms, a->truncate_from);
             log_store_place_truncate(s, a->truncate_from);
         }
@@ -220,57 +237,9 @@ void log_store_mark(struct log_store *s)
 {
     if (s->marked)
         return;
-    make_room(s, 0);
+    log_store_make_room(s, 0);
     log_store_batch_begin(s);
     log_store_batch_write_here(s);
     log_store_sync(s);
     s->marked = true;
-}
-
-/* L6: what may go is durable first, then the files go, lowest first. */
-static void recycle_below(struct log_store *s, uint64_t sequence)
-{
-    size_t gone = 0;
-    for (; s->segments[gone].sequence < sequence; gone++) {
-        char name[64], from[SYS_PATH_MAX], to[SYS_PATH_MAX];
-        log_store_segment_name(s->segments[gone].sequence, name);
-        log_store_path(s, name, from);
-        enum err e;
-        if (s->spare_name[0]) {
-            e = sys_unlink(from);
-            s->file_bytes -= s->segments[gone].bytes;
-        } else {
-            log_store_spare_random_name(name);
-            log_store_path(s, name, to);
-            e = sys_rename(from, to);
-            memcpy(s->spare_name, name, sizeof name);
-        }
-        if (!e)
-            e = sys_dir_sync(s->directory);
-        if (e)
-            log_store_die(s, "recycle a segment", e);
-    }
-    memmove(s->segments, s->segments + gone, (s->segment_count - gone) * sizeof *s->segments);
-    s->segment_count -= gone;
-}
-
-void log_store_compact(struct log_store *s, uint64_t index, const struct raft_entry *configuration)
-{
-    if (index <= s->terms.base_index)
-        return;
-    assert(index <= s->terms.last_index);
-    make_room(s, LOG_BLOCK - LOG_BATCH_HEADER);
-    term_runs_compact(&s->terms, index);
-    log_store_place_compact(s, index);
-    raft_payload_ref(configuration->payload);
-    raft_payload_unref(s->compact_configuration.payload);
-    s->compact_configuration = *configuration;
-    uint64_t first = s->place_count ? s->places[0].sequence : log_store_segment_last(s)->sequence;
-    s->compact_first_sequence = first;
-    log_store_batch_begin(s);
-    put_compact(s);
-    log_store_batch_write_here(s);
-    log_store_sync(s);
-    s->marked = false;
-    recycle_below(s, first);
 }

@@ -12,10 +12,12 @@ enum { MODEL_ENTRIES = 4096, MODEL_HOST = 2 };
 
 struct model_state {
     uint64_t base, last;
+    uint64_t configuration; /* the last one's index up to base; 0: none */
     struct raft_hard_state hard;
     struct model_entry {
         uint64_t term, seed;
         uint32_t length;
+        bool configuration;
     } v[MODEL_ENTRIES]; /* entry i at v[i % MODEL_ENTRIES] */
 };
 struct model {
@@ -50,7 +52,8 @@ static inline struct raft_entry model_make(const struct model_state *s, uint64_t
     model_fill(v->seed, bytes, v->length);
     return (struct raft_entry){.index = index,
                                .term = v->term,
-                               .type = RAFT_ENTRY_COMMAND,
+                               .type =
+                                   v->configuration ? RAFT_ENTRY_CONFIGURATION : RAFT_ENTRY_COMMAND,
                                .payload = v->length ? raft_payload_new(bytes, v->length) : NULL};
 }
 
@@ -58,7 +61,8 @@ static inline bool model_equal(const struct model_state *s, const struct raft_en
 {
     struct raft_entry want = model_make(s, e->index);
     bool same =
-        want.term == e->term && raft_entry_length(&want) == raft_entry_length(e) &&
+        want.term == e->term && want.type == e->type &&
+        raft_entry_length(&want) == raft_entry_length(e) &&
         (!want.payload || memcmp(want.payload->data, e->payload->data, want.payload->length) == 0);
     raft_payload_unref(want.payload);
     return same;
@@ -104,14 +108,13 @@ static inline void model_compare(struct model *m, struct log_store *s, const str
             common = i - 1;
             truncates = true;
         }
-    bool is_sure = model_is(&m->sure, m->sure.last, r, &all);
-    bool is_maybe = model_is(&m->maybe, common, r, &all);
+    bool is_sure = r->terms.base_index == m->sure.base && model_is(&m->sure, m->sure.last, r, &all);
+    bool is_maybe = r->terms.base_index == m->maybe.base && model_is(&m->maybe, common, r, &all);
     suite_check(is_sure || is_maybe, __FILE__, __LINE__,
                 "found %llu..%llu, sure %llu..%llu, maybe ..%llu",
                 (unsigned long long)r->terms.base_index, (unsigned long long)r->terms.last_index,
                 (unsigned long long)m->sure.base, (unsigned long long)m->sure.last,
                 (unsigned long long)m->maybe.last);
-    CHECK(r->terms.base_index == m->sure.base || r->terms.base_index == m->maybe.base);
     bool hard_sure = r->hard.term == m->sure.hard.term && r->hard.vote == m->sure.hard.vote;
     bool hard_maybe = r->hard.term == m->maybe.hard.term && r->hard.vote == m->maybe.hard.vote;
     CHECK(hard_sure || hard_maybe);
@@ -119,6 +122,10 @@ static inline void model_compare(struct model *m, struct log_store *s, const str
     m->cut += r->cut_bytes != 0;
     if (!is_sure)
         m->sure = m->maybe;
+    if (m->sure.base)
+        CHECK_EQ(r->terms.base_term, m->sure.v[m->sure.base % MODEL_ENTRIES].term);
+    if (m->sure.configuration && CHECK(r->configurations.n > 0))
+        CHECK_EQ(r->configurations.v[0].index, m->sure.configuration);
     m->sure.hard = r->hard;
     m->sure.base = r->terms.base_index;
     m->sure.last = r->terms.last_index;
@@ -149,7 +156,10 @@ static inline void model_append(struct model *m, struct log_store *s)
             (struct model_entry){.term = term,
                                  .seed = ++m->seed_next,
                                  .length = model_roll(m, 6) ? (uint32_t)model_roll(m, 300)
-                                                            : (uint32_t)model_roll(m, 8192)};
+                                                            : (uint32_t)model_roll(m, 8192),
+                                 .configuration = model_roll(m, 20) == 0};
+        if (t->v[t->last % MODEL_ENTRIES].configuration)
+            t->v[t->last % MODEL_ENTRIES].length = 1 + (uint32_t)model_roll(m, 2000);
         struct raft_entry e = model_make(t, t->last);
         raft_entries_push(&entries, &e);
         raft_payload_unref(e.payload);
@@ -167,13 +177,30 @@ static inline void model_compact(struct model *m, struct log_store *s)
     struct model_state *t = &m->maybe;
     if (t->last - t->base < 30)
         return;
-    t->base += 1 + model_roll(m, t->last - t->base - 1);
-    struct raft_configuration c = {0};
-    CHECK_OK(raft_configuration_set(&c, 7, RAFT_VOTER, "somewhere"));
-    struct raft_entry e = {.index = t->base, .term = 1, .type = RAFT_ENTRY_CONFIGURATION};
-    e.payload = raft_configuration_encode(&c);
-    log_store_compact(s, t->base, &e);
-    raft_payload_unref(e.payload);
+    uint64_t base = t->base + 1 + model_roll(m, t->last - t->base - 1);
+    while (t->base < base)
+        if (t->v[++t->base % MODEL_ENTRIES].configuration)
+            t->configuration = t->base;
+    log_store_compact(s, t->base);
+    m->sure = m->maybe;
+}
+
+/* To before, at or behind the last entry. */
+static inline void model_reset(struct model *m, struct log_store *s)
+{
+    struct model_state *t = &m->maybe;
+    uint64_t index = t->base + 1 + model_roll(m, t->last - t->base + 20);
+    uint8_t bytes[100];
+    model_fill(++m->seed_next, bytes, sizeof bytes);
+    struct raft_entry c = {.index = index - model_roll(m, 3),
+                           .type = RAFT_ENTRY_CONFIGURATION,
+                           .payload = raft_payload_new(bytes, sizeof bytes)};
+    t->configuration = c.index;
+    t->base = t->last = index;
+    t->v[index % MODEL_ENTRIES] =
+        (struct model_entry){.term = t->hard.term, .seed = m->seed_next, .length = 0};
+    log_store_reset(s, index, t->hard.term, &c);
+    raft_payload_unref(c.payload);
     m->sure = m->maybe;
 }
 
@@ -182,6 +209,10 @@ static inline void model_work(struct model *m, struct log_store *s)
     while (m->steps_left > 0) {
         m->steps_left--;
         uint64_t what = model_roll(m, 20);
+        if (model_roll(m, 60) == 0 && !m->never_compact) {
+            model_reset(m, s);
+            continue;
+        }
         if (m->maybe.last - m->maybe.base > 1500)
             what = 19;
         if (what < 16)
