@@ -28,7 +28,7 @@ static enum err refresh_map(struct metadata_service *s, struct arena *arena,
 
 static enum err list_due(struct metadata_service *s, struct arena *arena, Answer **answer)
 {
-    int64_t until = state_time(s->state);
+    int64_t until = service_log_time(s);
     if (service_time_held(s, until))
         return ERR_BUSY;
     /* A gateway that was not heard of for so long has died, or cannot reach the disks either. */

@@ -5,7 +5,7 @@
 #include "common/sys/log.h"
 #include "metadata/driver_internal.h"
 
-enum { STEPS_PER_ROUND = 1024 };
+enum { STEPS_PER_ROUND = 1024, LOG_BYTES_DEFAULT = 256 << 20 };
 
 void driver_list_push(struct driver_list *l, struct driver_item *item)
 {
@@ -148,6 +148,11 @@ static void step_items(struct driver *d, struct driver_list *items)
             driver_item_free(item);
         } else if (item->type == ITEM_READ) {
             step_read(d, item);
+        } else if (item->type == ITEM_COMPACT) {
+            driver_compact_start(d, item);
+        } else if (item->type == ITEM_TRANSFER) {
+            struct raft_event event = {.type = RAFT_TRANSFER, .member = item->member};
+            end_item(d, item, driver_step(d, &event));
         } else {
             step_change(d, item);
         }
@@ -208,12 +213,14 @@ static void publish(struct driver *d)
     if (d->announce && d->options.callbacks.changed)
         d->options.callbacks.changed(d->options.callbacks.arg, &now);
     d->announce = false;
+    driver_compact_step(d, &now);
 }
 
 static bool work_waits(const struct driver *d)
 {
     return d->items.n || d->persisted > d->persisted_done || d->applied > d->applied_done ||
-           d->loaded_first;
+           d->loaded_first || d->snapshots_done.first || d->compacted > d->compacted_done ||
+           (d->compactable > d->compacted && d->compact_to == 0);
 }
 
 static struct driver_list take_items(struct driver *d)
@@ -226,7 +233,7 @@ static struct driver_list take_items(struct driver *d)
             d->message_bytes -= raft_message_bytes(&item->message);
         } else if (item->type == ITEM_READ) {
             d->reads_queued--;
-        } else if (item->type == ITEM_CHANGE) {
+        } else if (item->type != ITEM_PROPOSE) {
             d->changes_queued--;
         }
         driver_list_push(&taken, item);
@@ -250,10 +257,13 @@ static void run(void *arg)
         struct driver_loaded *loaded = d->loaded_first;
         d->loaded_first = NULL;
         d->loaded_end = &d->loaded_first;
+        struct driver_snapshot_list snapshots = d->snapshots_done;
+        d->snapshots_done = (struct driver_snapshot_list){0};
         sys_mutex_unlock(&d->lock);
 
         step_progress(d, persisted, applied);
         driver_take_loaded(d, loaded);
+        driver_take_snapshots(d, snapshots);
         step_items(d, &items);
         int64_t now = sys_now();
         if (now >= next_tick) {
@@ -282,14 +292,58 @@ static void defaults(struct driver_options *o)
         o->idle_mark = 50 * SYS_MS;
     if (!o->stall)
         o->stall = 2 * SYS_SECOND;
+    if (!o->log_bytes)
+        o->log_bytes = LOG_BYTES_DEFAULT;
+}
+
+/* D8: a crash between the switch to an installed state and the log's reset. */
+static enum err reset_behind_installed(struct driver *d, struct log_recovery *found)
+{
+    const struct raft_snapshot *at = &d->options.installed;
+    if (at->index == 0 || at->index != d->options.applied || at->index <= found->terms.base_index ||
+        term_runs_at(&found->terms, at->index) == at->term)
+        return OK;
+    log_store_reset(d->log, at->index, at->term, &at->configuration);
+    log_store_close(d->log);
+    d->log = NULL;
+    log_recovery_release(found);
+    return log_store_open(&d->options.log, &d->log, found);
+}
+
+/* Whether log and state can be of one member. */
+static enum err check_state(const struct driver *d, const struct log_recovery *found)
+{
+    const struct driver_options *o = &d->options;
+    const char *log = o->log.directory;
+    if (o->discarded)
+        return OK;
+    if (o->applied < found->terms.base_index) {
+        log_error("raft",
+                  "the state is gone or older than the log, which begins behind entry %llu: remove "
+                  "this member and let a new one join from an empty directory log=%s applied=%llu",
+                  (unsigned long long)found->terms.base_index, log, (unsigned long long)o->applied);
+        return ERR_CORRUPT;
+    }
+    if (o->applied > found->terms.last_index ||
+        (o->applied_term && term_runs_at(&found->terms, o->applied) != o->applied_term)) {
+        log_error("raft",
+                  "the log does not hold what the state has applied: remove this member and let a "
+                  "new one join from an empty directory log=%s last=%llu applied=%llu",
+                  log, (unsigned long long)found->terms.last_index, (unsigned long long)o->applied);
+        return ERR_CORRUPT;
+    }
+    return OK;
 }
 
 static enum err open_core(struct driver *d, struct log_store_identity *identity)
 {
     struct log_recovery found;
     enum err e = log_store_open(&d->options.log, &d->log, &found);
+    if (!e)
+        e = reset_behind_installed(d, &found);
     if (e)
         return e;
+    d->compacted = d->compacted_done = found.terms.base_index;
     if (identity)
         *identity = found.identity;
     struct raft_options options = {
@@ -305,14 +359,11 @@ static enum err open_core(struct driver *d, struct log_store_identity *identity)
         .configurations = found.configurations.v,
         .configuration_count = found.configurations.n,
         .applied = d->options.applied,
+        .discarded = d->options.discarded,
     };
-    e = raft_new(&options, &restored, &d->raft);
-    if (e)
-        log_error("raft",
-                  "the log does not hold what the state has applied, they are not of one member; "
-                  "wipe both and let it join anew log=%s last=%llu applied=%llu",
-                  d->options.log.directory, (unsigned long long)found.terms.last_index,
-                  (unsigned long long)d->options.applied);
+    e = check_state(d, &found);
+    if (!e)
+        e = raft_new(&options, &restored, &d->raft);
     log_recovery_release(&found);
     return e;
 }
@@ -328,6 +379,7 @@ static void release(struct driver *d)
     sys_free(d->held);
     raft_effects_release(&d->effects);
     raft_entries_release(&d->write.entries);
+    raft_payload_unref(d->write.reset.configuration.payload);
     raft_entries_release(&d->apply);
     struct driver_loaded *l;
     while ((l = d->loads_first)) {
@@ -338,7 +390,10 @@ static void release(struct driver *d)
         d->loaded_first = l->next;
         driver_loaded_free(l);
     }
+    driver_snapshots_release(&d->snapshots);
+    driver_snapshots_release(&d->snapshots_done);
     sys_free(d->pending);
+    sys_cond_release(&d->snapshot_wake);
     sys_cond_release(&d->wake);
     sys_cond_release(&d->log_wake);
     sys_cond_release(&d->apply_wake);
@@ -364,6 +419,8 @@ static enum err start_threads(struct driver *d)
     if (!e)
         e = sys_thread_start(&d->apply_thread, "raft-apply", 1 << 20, driver_apply_run, d);
     if (!e)
+        e = sys_thread_start(&d->snapshot_thread, "raft-snapshot", 1 << 20, driver_snapshot_run, d);
+    if (!e)
         e = sys_thread_start(&d->driver_thread, "raft", 0, run, d);
     return e;
 }
@@ -378,6 +435,7 @@ enum err driver_start(const struct driver_options *options, struct log_store_ide
     sys_cond_init(&d->wake);
     sys_cond_init(&d->log_wake);
     sys_cond_init(&d->apply_wake);
+    sys_cond_init(&d->snapshot_wake);
     d->loads_end = &d->loads_first;
     d->loaded_end = &d->loaded_first;
     d->pending = sys_alloc(DRIVER_PROPOSALS_MAX * sizeof *d->pending);
@@ -413,12 +471,15 @@ static void stop_thread(struct driver *d, bool *flag, struct sys_cond *cond,
 void driver_stop(struct driver *d)
 {
     stop_thread(d, &d->stopping, &d->wake, d->driver_thread);
+    stop_thread(d, &d->snapshot_stopping, &d->snapshot_wake, d->snapshot_thread);
     stop_thread(d, &d->apply_stopping, &d->apply_wake, d->apply_thread);
     stop_thread(d, &d->log_stopping, &d->log_wake, d->log_thread);
     struct driver_item *item;
     while ((item = driver_list_pop(&d->items)))
         end_item(d, item, ERR_CLOSED);
     while ((item = driver_list_pop(&d->reads)))
+        end_item(d, item, ERR_CLOSED);
+    while ((item = driver_list_pop(&d->compactions)))
         end_item(d, item, ERR_CLOSED);
     driver_pending_close(d);
     release(d);

@@ -3,6 +3,10 @@
  *   driver thread   owns the core: takes events from a bounded queue, ticks it, carries effects out
  *   log thread      owns the log: one group sync for all that is pending, loads old entries
  *   apply thread    gives committed, durable entries to the state machine in batches
+ *   snapshot thread reads images of the state for followers, takes those that a leader sends
+ *
+ * The log is compacted when its segments outgrow log_bytes: down to half of it, but not beyond what is
+ * applied, nor, up to PIN times that bound, what a live follower still needs.
  *
  * Callbacks never hold a lock of the driver and must not call driver_stop. Everything else here may
  * be called from any thread. */
@@ -31,6 +35,14 @@ struct driver_entry {
 /* Copies what the proposer shall get back. At most once per entry; ignored when not local. */
 void driver_entry_reply(struct driver_entry *e, const void *data, size_t n);
 
+/* What a snapshot read gives. */
+struct driver_piece {
+    struct raft_snapshot snapshot; /* holds a reference, as does piece */
+    uint64_t offset;               /* 0 when it is another image than the one asked for */
+    struct raft_payload *piece;
+    bool last;
+};
+
 struct driver_callbacks {
     void *arg;
     /* Driver thread. Must not block: queue it, or drop it. The message is valid during the call;
@@ -40,6 +52,16 @@ struct driver_callbacks {
      * entry); an error stops the process. Indices are consecutive, no-ops and configurations
      * included. At most DRIVER_APPLY_MAX entries. */
     enum err (*apply)(void *arg, struct driver_entry *entries, size_t n);
+    /* Snapshot thread, each may wait for disks (D7, D8 in raft.h). read: ERR_NOT_FOUND and others: not
+     * now. write: the last piece's answer is OK when the image is verified and ready. install: makes
+     * the image that is ready the state, in one durable step; nothing is applied meanwhile; an error
+     * stops the process. */
+    enum err (*snapshot_read)(void *arg, const struct raft_snapshot_read *want,
+                              struct driver_piece *out);
+    enum err (*snapshot_write)(void *arg, const struct raft_install_piece *piece);
+    enum err (*snapshot_install)(void *arg, const struct raft_snapshot *snapshot);
+    /* Snapshot thread, every second while it is idle: images that nobody reads can go. */
+    void (*snapshot_idle)(void *arg);
     /* Driver thread; may be NULL. On each change of role, leader, term or configuration. Must not
      * block. */
     void (*changed)(void *arg, const struct raft_status *status);
@@ -54,6 +76,7 @@ enum {
     DRIVER_MESSAGES_MAX = 4096,       /* queued, not yet stepped */
     DRIVER_MESSAGE_BYTES = 128 << 20, /* their entries */
     DRIVER_PROPOSALS_MAX = 4096,      /* proposed and not yet applied; then ERR_BUSY */
+    DRIVER_PIN = 4, /* times log_bytes: how long the log may get for a follower's sake */
 };
 
 struct driver_options {
@@ -63,7 +86,12 @@ struct driver_options {
     int64_t idle_mark;                               /* ns; 0: 50 ms */
     int64_t stall;      /* ns; 0: 2 s: a leader whose log or apply stands still resigns */
     size_t cache_bytes; /* 0: 16 MiB */
+    uint64_t log_bytes; /* 0: 256 MiB; segments in use beyond it are compacted away */
     uint64_t applied;   /* the index that the state has synced; apply starts behind it */
+    uint64_t applied_term;
+    /* What the state was installed from; index 0: it began empty. */
+    struct raft_snapshot installed;
+    bool discarded; /* there is no state, on purpose: a snapshot is waited for */
     struct driver_callbacks callbacks;
 };
 
@@ -111,6 +139,13 @@ enum err driver_read_start(struct driver *d, driver_read_done *done, void *arg) 
 /* Membership; OK when the change is applied. Errors of RAFT_CHANGE, and as driver_propose. */
 enum err driver_change(struct driver *d, enum raft_change_type change, raft_id member,
                        const char *address, int64_t deadline) MUST_USE;
+
+/* Compacts the log up to what is applied here, but for what followers need. *index: up to where it is
+ * compacted then. ERR_BUSY | ERR_TIMEOUT | ERR_CLOSED. */
+enum err driver_compact(struct driver *d, int64_t deadline, uint64_t *index) MUST_USE;
+/* Hands leadership over; member 0: to the best. OK when it is under way: driver_status tells.
+ * Errors of RAFT_TRANSFER. */
+enum err driver_transfer(struct driver *d, raft_id member, int64_t deadline) MUST_USE;
 
 struct driver_status {
     struct raft_status raft; /* as of the last events */

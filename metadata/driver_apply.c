@@ -149,16 +149,22 @@ void driver_apply_run(void *driver)
     struct driver_entry *batch = sys_alloc(DRIVER_APPLY_MAX * sizeof *batch);
     sys_mutex_lock(&d->lock);
     while (!d->apply_stopping) {
-        if (d->apply.n == 0) {
+        if (d->apply.n == 0 || d->apply_paused) {
             (void)sys_cond_wait(&d->apply_wake, &d->lock, SYS_FOREVER);
             continue;
         }
         gather(d);
-        size_t n = take_batch(d, taken, batch);
+        size_t n = d->apply_paused ? 0 : take_batch(d, taken, batch);
+        if (n == 0)
+            continue;
+        d->applying = true;
         sys_mutex_unlock(&d->lock);
         apply_batch(d, taken, batch, n);
         sys_mutex_lock(&d->lock);
         d->apply_busy_since = 0;
+        d->applying = false;
+        if (d->apply_paused)
+            sys_cond_signal(&d->snapshot_wake);
         d->applied = batch[n - 1].index;
         d->status.applied = d->applied;
         sys_cond_signal(&d->wake);

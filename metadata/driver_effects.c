@@ -19,6 +19,14 @@ static void queue_write(struct driver *d)
         w->hard_changed = true;
         w->hard = e->hard_state;
     }
+    if (e->reset.index) { /* what was to be written before it is gone with the rest of the log */
+        raft_entries_clear(entries);
+        w->truncate_from = 0;
+        raft_payload_unref(w->reset.configuration.payload);
+        w->reset = e->reset;
+        raft_payload_ref(w->reset.configuration.payload);
+        d->compact_to = 0;
+    }
     if (e->truncate_from) {
         while (entries->n && entries->v[entries->n - 1].index >= e->truncate_from)
             raft_payload_unref(entries->v[--entries->n].payload);
@@ -102,6 +110,8 @@ static void hand_to_apply(struct driver *d, const struct raft_entries *entries)
 {
     sys_mutex_lock(&d->lock);
     for (size_t i = 0; i < entries->n; i++) {
+        if (entries->v[i].index <= d->fed)
+            continue; /* asked for before a state was installed that has it */
         assert(entries->v[i].index == d->fed + 1);
         d->fed++;
         raft_entries_push(&d->apply, &entries->v[i]);
@@ -159,6 +169,7 @@ void driver_carry_out(struct driver *d)
     send_messages(d);
     for (size_t i = 0; i < e->load_count; i++)
         driver_queue_load(d, &e->loads[i]);
+    driver_queue_snapshots(d);
     if (e->apply_to > d->apply_to)
         d->apply_to = e->apply_to;
     driver_feed_apply(d);

@@ -18,6 +18,9 @@ static void write_out(struct driver *d, struct driver_write *w)
         .entries = w->entries.v,
         .count = w->entries.n,
     };
+    if (w->reset.index)
+        log_store_reset(d->log, w->reset.index, w->reset.term, &w->reset.configuration);
+    raft_payload_unref(w->reset.configuration.payload);
     log_store_append(d->log, &a);
     raft_entries_release(&w->entries);
 }
@@ -38,6 +41,10 @@ static void load(struct driver *d, struct driver_loaded *l)
 static void finish(struct driver *d, uint64_t sequence, struct driver_loaded *l)
 {
     d->log_busy_since = 0;
+    d->compacted = log_store_base(d->log);
+    d->compactable = log_store_used(d->log) > d->options.log_bytes
+                         ? log_store_compactable(d->log, d->options.log_bytes / 2)
+                         : 0;
     if (sequence)
         d->persisted = sequence;
     if (l) {
@@ -67,16 +74,17 @@ void driver_log_run(void *driver)
     sys_mutex_lock(&d->lock);
     log_store_status(d->log, &d->status.log);
     for (;;) {
-        bool work = d->write.sequence || d->loads_first;
+        bool work = d->write.sequence || d->loads_first || d->compact_to;
         bool unmarked = log_store_needs_mark(d->log);
         if (!work && !d->log_stopping &&
             sys_cond_wait(&d->log_wake, &d->lock, unmarked ? mark_at : SYS_FOREVER) == OK)
             continue;
-        work = d->write.sequence || d->loads_first;
+        work = d->write.sequence || d->loads_first || d->compact_to;
         if (!work && d->log_stopping && !unmarked)
             break;
         struct driver_write w = d->write;
         d->write = (struct driver_write){0};
+        uint64_t compact_to = d->compact_to;
         struct driver_loaded *l = take_load(d);
         sys_mutex_unlock(&d->lock);
         int64_t now = sys_now();
@@ -87,10 +95,14 @@ void driver_log_run(void *driver)
             write_out(d, &w);
         else if (!work)
             log_store_mark(d->log);
+        if (compact_to)
+            log_store_compact(d->log, compact_to);
         if (l)
             load(d, l);
         mark_at = sys_now() + d->options.idle_mark;
         sys_mutex_lock(&d->lock);
+        if (compact_to == d->compact_to)
+            d->compact_to = 0;
         finish(d, w.sequence, l);
     }
     sys_mutex_unlock(&d->lock);

@@ -82,6 +82,26 @@ enum err driver_read_start(struct driver *d, driver_read_done *done, void *arg)
     return OK;
 }
 
+/* What is rare: bounded by one number for all. */
+static enum err item_start(struct driver *d, enum driver_item_type type, raft_id member,
+                           driver_proposed *done, void *arg)
+{
+    sys_mutex_lock(&d->lock);
+    enum err e = d->stopping                               ? ERR_STOPPING
+                 : d->changes_queued >= DRIVER_CHANGES_MAX ? ERR_BUSY
+                                                           : OK;
+    if (e) {
+        sys_mutex_unlock(&d->lock);
+        return e;
+    }
+    d->changes_queued++;
+    struct driver_item *item = new_item(type, arg);
+    item->member = member;
+    item->done = done;
+    queue_item(d, item);
+    return OK;
+}
+
 static enum err change_start(struct driver *d, enum raft_change_type change, raft_id member,
                              const char *address, driver_proposed *done, void *arg)
 {
@@ -201,6 +221,21 @@ enum err driver_change(struct driver *d, enum raft_change_type change, raft_id m
 {
     struct waiter *w = waiter_new();
     return wait_for(w, change_start(d, change, member, address, proposed, w), deadline, NULL);
+}
+
+enum err driver_compact(struct driver *d, int64_t deadline, uint64_t *index)
+{
+    struct waiter *w = waiter_new();
+    struct driver_result result = {0};
+    enum err e = wait_for(w, item_start(d, ITEM_COMPACT, 0, proposed, w), deadline, &result);
+    *index = result.index;
+    return e;
+}
+
+enum err driver_transfer(struct driver *d, raft_id member, int64_t deadline)
+{
+    struct waiter *w = waiter_new();
+    return wait_for(w, item_start(d, ITEM_TRANSFER, member, proposed, w), deadline, NULL);
 }
 
 /* ---- asking ---- */

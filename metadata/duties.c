@@ -241,7 +241,7 @@ static void retire(struct duties *d)
     const struct timeouts *t = &d->service->config.timeouts;
     if (sys_now() - d->leads_since < t->out_after)
         return;
-    int64_t time = state_time(d->service->state);
+    int64_t time = service_log_time(d->service);
     if (service_time_held(d->service, time))
         return;
     for (size_t i = 0; i < d->map->disk_count; i++) {
@@ -262,7 +262,7 @@ static void keep_time(struct duties *d)
 {
     int64_t time;
     if (!service_clock(d->service, &time) ||
-        time - state_time(d->service->state) < TIME_STANDS_AT_MOST)
+        time - service_log_time(d->service) < TIME_STANDS_AT_MOST)
         return;
     SetDisksUp nothing = SET_DISKS_UP__INIT;
     Command command = COMMAND__INIT;
@@ -410,7 +410,7 @@ static void set_leads_since(struct duties *d, int64_t since)
 static void round_once(struct duties *d)
 {
     /* Also where it does not lead: it may, soon. */
-    (void)service_time_held(d->service, state_time(d->service->state));
+    (void)service_time_held(d->service, service_log_time(d->service));
     if (!leads(d->service)) {
         set_leads_since(d, 0);
         return;

@@ -82,6 +82,9 @@ uint64_t log_store_compactable(const struct log_store *s, uint64_t keep_bytes);
 void log_store_reset(struct log_store *s, uint64_t index, uint64_t term,
                      const struct raft_entry *configuration);
 
+uint64_t log_store_base(const struct log_store *s); /* compacted or reset up to here */
+uint64_t log_store_used(const struct log_store *s); /* bytes of the segments in use */
+
 struct log_store_status {
     uint64_t first_index, last_index;
     uint64_t segments, spares, bytes; /* segments in use, spare ones, bytes of all files */

@@ -89,10 +89,15 @@ uint64_t log_store_compactable(const struct log_store *s, uint64_t keep_bytes)
     uint64_t kept = s->segments[first].bytes;
     while (first > 0 && kept + s->segments[first - 1].bytes <= keep_bytes)
         kept += s->segments[--first].bytes;
-    for (size_t i = 0; i < s->place_count; i++)
-        if (s->places[i].sequence >= s->segments[first].sequence)
-            return s->places[i].first - 1;
-    return s->terms.last_index;
+    size_t low = 0, high = s->place_count; /* the first place in a segment that is kept */
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (s->places[middle].sequence < s->segments[first].sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < s->place_count ? s->places[low].first - 1 : s->terms.last_index;
 }
 
 /* As a truncation and a compaction beyond the last entry, in one batch. */

@@ -203,11 +203,22 @@ void log_store_close(struct log_store *s)
     sys_free(s);
 }
 
+uint64_t log_store_base(const struct log_store *s)
+{
+    return s->terms.base_index;
+}
+
+uint64_t log_store_used(const struct log_store *s)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < s->segment_count; i++)
+        bytes += s->segments[i].bytes;
+    return bytes;
+}
+
 void log_store_status(const struct log_store *s, struct log_store_status *out)
 {
-    uint64_t in_use = 0;
-    for (size_t i = 0; i < s->segment_count; i++)
-        in_use += s->segments[i].bytes;
+    uint64_t in_use = log_store_used(s);
     *out = (struct log_store_status){
         .first_index = s->terms.base_index + 1,
         .last_index = s->terms.last_index,

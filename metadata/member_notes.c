@@ -61,9 +61,9 @@ static enum clock_state judge(struct metadata_service *s, int64_t now, int64_t w
         if (!(m->roles & RAFT_VOTER))
             continue;
         voters++;
-        votes |= m->id == s->member;
+        votes |= m->id == s->identity.member;
         const struct member_note *note = note_of(s, m->id);
-        if (m->id == s->member)
+        if (m->id == s->identity.member)
             ranges[n++] = own;
         else if (note && recent(s, note->clock_at, now))
             ranges[n++] = widened(s, note->clock);
@@ -112,7 +112,7 @@ bool service_clock(struct metadata_service *s, int64_t *time)
 static void write_note(struct metadata_service *s, int64_t wall, MemberNote *out)
 {
     member_note__init(out);
-    out->from = s->member;
+    out->from = s->identity.member;
     out->address = (char *)(uintptr_t)s->config.address;
     out->wall = wall;
     sys_mutex_lock(&s->lock);
@@ -218,7 +218,7 @@ bool service_notes_tick(void *service)
         if (now >= n->ask_at) {
             n->ask_at = now + round_time(s);
             for (size_t i = 0; i < s->configuration.count; i++)
-                if (s->configuration.members[i].id != s->member)
+                if (s->configuration.members[i].id != s->identity.member)
                     others[count++] = s->configuration.members[i].id;
         }
         n->fit = n->outside_since == 0 || now - n->outside_since < OUTSIDE_ROUNDS * round_time(s);
@@ -252,7 +252,7 @@ static void describe(struct metadata_service *s, MemberInfo *out, int64_t now, i
     bool agreed = n->clock == CLOCK_AGREES || n->clock == CLOCK_OUTSIDE;
     int64_t middle = agreed ? n->agreed.low / 2 + n->agreed.high / 2 : wall - now;
     struct clock_range clock;
-    if (out->id == s->member) {
+    if (out->id == s->identity.member) {
         clock = (struct clock_range){wall - now, wall - now};
     } else if (note && recent(s, note->clock_at, now)) {
         clock = note->clock;
@@ -274,7 +274,7 @@ void service_notes_describe(struct metadata_service *s, Members *out)
         MemberInfo *m = out->members[i];
         const struct member_note *note = note_of(s, m->id);
         describe(s, m, now, wall);
-        if (m->id == s->member) {
+        if (m->id == s->identity.member) {
             m->disk_known = own.disk_known;
             m->disk_free_bytes = own.disk_free_bytes;
             m->disk_low = own.disk_low;

@@ -28,7 +28,7 @@ static int64_t stamp(struct metadata_service *s)
 {
     int64_t clock;
     bool known = service_clock(s, &clock);
-    int64_t applied = state_time(s->state);
+    int64_t applied = service_log_time(s);
     sys_mutex_lock(&s->lock);
     if (s->stamped < applied)
         s->stamped = applied;
@@ -121,29 +121,6 @@ enum err service_execute(struct metadata_service *s, Command *command, int64_t d
     return e;
 }
 
-static enum err apply(void *arg, struct driver_entry *entries, size_t n)
-{
-    struct metadata_service *s = arg;
-    struct state_entry batch[DRIVER_APPLY_MAX];
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++)
-        if (entries[i].type == RAFT_ENTRY_COMMAND)
-            batch[count++] = (struct state_entry){
-                .index = entries[i].index, .data = entries[i].data, .length = entries[i].length};
-    struct arena arena;
-    arena_init(&arena);
-    enum err e = state_apply(s->state, batch, count, entries[n - 1].index, &arena);
-    for (size_t i = 0, k = 0; e == OK && i < n; i++) {
-        if (entries[i].type != RAFT_ENTRY_COMMAND)
-            continue;
-        if (entries[i].local)
-            driver_entry_reply(&entries[i], batch[k].result, batch[k].result_length);
-        k++;
-    }
-    arena_release(&arena);
-    return e;
-}
-
 static void changed(void *arg, const struct raft_status *status)
 {
     struct metadata_service *s = arg;
@@ -216,7 +193,10 @@ static void handle_join(void *service, struct rpc_request *request)
 enum err service_read(struct metadata_service *s, const Query *query, struct arena *arena,
                       Answer **answer)
 {
-    return state_query(s->state, query, arena, answer);
+    struct state *state = service_state(s);
+    enum err e = state_query(state, query, arena, answer);
+    state_unref(state);
+    return e;
 }
 
 /* The group as this member knows it. */
@@ -234,16 +214,16 @@ static void describe_members(struct metadata_service *s, struct arena *arena, Me
         m->voter = c->members[i].roles & RAFT_VOTER;
         m->leader = m->id == status->raft.leader;
         m->match = status->raft.members[i].match;
-        m->reachable = m->id == s->member || status->raft.members[i].active;
+        m->reachable = m->id == s->identity.member || status->raft.members[i].active;
         out->members[out->n_members++] = m;
     }
     out->leader = status->raft.leader;
     out->term = status->raft.term;
     out->commit = status->raft.commit;
     out->applied = status->applied;
-    out->cluster = (ProtobufCBinaryData){.len = UUID_BYTES,
-                                         .data = arena_copy(arena, s->cluster.bytes, UUID_BYTES)};
-    out->time = state_time(s->state);
+    out->cluster = (ProtobufCBinaryData){
+        .len = UUID_BYTES, .data = arena_copy(arena, s->identity.cluster.bytes, UUID_BYTES)};
+    out->time = service_log_time(s);
     out->time_held_ns = service_time_held(s, out->time);
     service_notes_describe(s, out);
 }
@@ -332,8 +312,8 @@ static enum err take_heartbeat(struct metadata_service *s, const Heartbeat *hear
     if (!driver_is_leader(s->driver))
         return ERR_NOT_LEADER;
     enum err e = reports_take(&s->reports, heartbeat);
-    reply->epoch = state_epoch(s->state);
-    reply->time = state_time(s->state);
+    reply->epoch = service_epoch(s);
+    reply->time = service_log_time(s);
     duties_wake(s->duties);
     return e;
 }
@@ -350,7 +330,7 @@ static enum err take_reports(struct metadata_service *s, struct arena *arena, Re
     if (!driver_is_leader(s->driver))
         return ERR_NOT_LEADER;
     reports_copy(&s->reports, arena, out);
-    out->time = state_time(s->state);
+    out->time = service_log_time(s);
     return OK;
 }
 
@@ -431,24 +411,30 @@ static enum err start_driver(struct metadata_service *s)
     if (e != OK)
         return e;
     const struct timeouts *t = &s->config.timeouts;
+    const struct state_position at = state_position(s->states.now);
     const struct driver_options options = {
         .log = {.directory = log, .segment_bytes = s->config.segment_bytes},
         .tick = t->raft_tick,
         .election_min_ticks = (uint32_t)(t->election_min / t->raft_tick),
         .election_max_ticks = (uint32_t)(t->election_max / t->raft_tick),
-        .applied = state_applied(s->state),
+        .log_bytes = s->config.log_bytes,
+        .applied = at.index,
+        .applied_term = at.term,
+        .installed = s->states.home.at,
+        .discarded = s->states.home.discarded,
         .callbacks = {.arg = s,
                       .send = service_raft_send,
-                      .apply = apply,
+                      .apply = service_state_apply,
+                      .snapshot_read = service_snapshot_read,
+                      .snapshot_write = service_snapshot_write,
+                      .snapshot_install = service_snapshot_install,
+                      .snapshot_idle = service_snapshot_idle,
                       .changed = changed,
                       .tick = service_notes_tick},
     };
-    struct log_store_identity identity;
-    e = driver_start(&options, &identity, &s->driver);
+    e = driver_start(&options, &s->identity, &s->driver);
     if (e != OK)
         return e;
-    s->cluster = identity.cluster;
-    s->member = identity.member;
     struct driver_status status;
     driver_status(s->driver, &status);
     service_raft_configure(s, &status.raft.configuration);
@@ -478,11 +464,8 @@ enum err metadata_service_start(const struct metadata_service_config *config,
     sys_cond_init(&s->space.stop);
     s->queue_last = &s->queue_first;
     reports_init(&s->reports);
-    char directory[SYS_PATH_MAX];
     space_guard_prepare(s);
-    enum err e = service_path(config->directory, "state", directory);
-    if (e == OK)
-        e = state_open(directory, &s->state);
+    enum err e = service_state_open(s);
     s->duties = duties_new(s);
     if (e == OK)
         e = start_driver(s);
@@ -520,8 +503,7 @@ void metadata_service_stop(struct metadata_service *s)
     assert(!s->queue_first);
     sys_free(s->workers);
     duties_free(s->duties);
-    if (s->state)
-        state_close(s->state);
+    service_state_release(s);
     reports_release(&s->reports);
     sys_cond_release(&s->queue_some);
     sys_cond_release(&s->linked_idle);

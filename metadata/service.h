@@ -22,14 +22,19 @@ struct shard_client;
 
 /* Makes the directories and the log of a new member. bootstrap: the first of a new cluster, whose
  * first configuration it is; else one that will join. address: where others reach it,
- * "1.2.3.4:5678". *member receives its random id. ERR_EXISTS: there is a member already. */
+ * "1.2.3.4:5678". segment_bytes: of the log's first file, 0: its default. *member receives its
+ * random id. ERR_EXISTS: there is a member already. */
 enum err metadata_service_create(const char *directory, const struct uuid *cluster,
-                                 const char *address, bool bootstrap, uint64_t *member) MUST_USE;
+                                 const char *address, uint64_t segment_bytes, bool bootstrap,
+                                 uint64_t *member) MUST_USE;
 /* The same for all members of the embedded form at once: count voters, each with its directory and
  * the address at which tools may reach it. */
 enum err metadata_service_create_group(const char *const *directories, const char *const *addresses,
-                                       size_t count, const struct uuid *cluster) MUST_USE;
-/* Whose directory it is. ERR_NOT_FOUND: none yet. */
+                                       size_t count, const struct uuid *cluster,
+                                       uint64_t segment_bytes) MUST_USE;
+/* Whose directory it is. ERR_NOT_FOUND: none yet. ERR_CORRUPT: a state is there, but no log; such a
+ * member has forgotten what it promised, and only a new one from an empty directory can take its
+ * place (hazard 11). */
 enum err metadata_service_peek(const char *directory, struct uuid *cluster,
                                uint64_t *member) MUST_USE;
 
@@ -39,9 +44,12 @@ struct metadata_service_config {
     struct rpc_node *node; /* for messages to other members */
     struct timeouts timeouts;
     uint64_t segment_bytes; /* of the log; 0: its default */
-    unsigned workers;       /* 0: 4 query threads */
-    int64_t settle;         /* ns without a new disk before a pool's first table; 0: 2 s */
-    unsigned moves_max;     /* slots on their way at once, per pool; 0: 64 */
+    uint64_t log_bytes;     /* above which it is compacted; 0: its default */
+    uint64_t
+        checkpoint_every; /* entries between hashes of the state that members compare; 0: 1,000 */
+    unsigned workers;     /* 0: 4 query threads */
+    int64_t settle;       /* ns without a new disk before a pool's first table; 0: 2 s */
+    unsigned moves_max;   /* slots on their way at once, per pool; 0: 64 */
 };
 /* ERR_CORRUPT, ERR_BUSY (in use), ERR_NOT_FOUND. The reason is logged. */
 enum err metadata_service_start(const struct metadata_service_config *config,

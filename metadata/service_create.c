@@ -22,13 +22,13 @@ static raft_id random_member(void)
 }
 
 static enum err create_member(const char *directory, const struct uuid *cluster, raft_id member,
-                              const struct raft_configuration *first)
+                              uint64_t segment_bytes, const struct raft_configuration *first)
 {
     char log[SYS_PATH_MAX];
     enum err e = service_path(directory, "log", log);
     if (e == OK)
         e = sys_dir_make(directory);
-    const struct log_store_options options = {.directory = log};
+    const struct log_store_options options = {.directory = log, .segment_bytes = segment_bytes};
     const struct log_store_identity identity = {.cluster = *cluster, .member = member};
     if (e == OK)
         e = driver_create(&options, &identity, first);
@@ -36,16 +36,20 @@ static enum err create_member(const char *directory, const struct uuid *cluster,
 }
 
 enum err metadata_service_create(const char *directory, const struct uuid *cluster,
-                                 const char *address, bool bootstrap, uint64_t *member)
+                                 const char *address, uint64_t segment_bytes, bool bootstrap,
+                                 uint64_t *member)
 {
     *member = random_member();
     struct raft_configuration first = {0};
     enum err e = raft_configuration_set(&first, *member, RAFT_VOTER, address);
-    return e == OK ? create_member(directory, cluster, *member, bootstrap ? &first : NULL) : e;
+    return e == OK ? create_member(directory, cluster, *member, segment_bytes,
+                                   bootstrap ? &first : NULL)
+                   : e;
 }
 
 enum err metadata_service_create_group(const char *const *directories, const char *const *addresses,
-                                       size_t count, const struct uuid *cluster)
+                                       size_t count, const struct uuid *cluster,
+                                       uint64_t segment_bytes)
 {
     struct raft_configuration first = {0};
     raft_id members[RAFT_MEMBERS_MAX];
@@ -57,7 +61,7 @@ enum err metadata_service_create_group(const char *const *directories, const cha
         e = raft_configuration_set(&first, members[i], RAFT_VOTER, addresses[i]);
     }
     for (size_t i = 0; e == OK && i < count; i++)
-        e = create_member(directories[i], cluster, members[i], &first);
+        e = create_member(directories[i], cluster, members[i], segment_bytes, &first);
     return e;
 }
 
@@ -71,6 +75,14 @@ enum err metadata_service_peek(const char *directory, struct uuid *cluster, uint
     struct log_store *store;
     struct log_recovery recovery;
     e = log_store_open(&options, &store, &recovery);
+    if (e == ERR_NOT_FOUND && state_home_there(directory)) {
+        log_error(
+            "metadata",
+            "the log of the member in %s is gone: remove that member (cairn raft remove), wipe "
+            "the directory and let a new one join",
+            directory);
+        return ERR_CORRUPT;
+    }
     if (e != OK)
         return e;
     *cluster = recovery.identity.cluster;

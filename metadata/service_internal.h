@@ -10,7 +10,9 @@
 #include "metadata/clock_agreement.h"
 #include "metadata/driver.h"
 #include "metadata/service.h"
+#include "metadata/state/image.h"
 #include "metadata/state/state.h"
+#include "metadata/state_home.h"
 #include "placement/cluster_map.h"
 
 enum {
@@ -18,6 +20,7 @@ enum {
     SERVICE_QUEUE_MAX = 4096, /* queries past their barrier, waiting for a worker */
     SERVICE_NODES_MAX = 1024, /* chunkservers and gateways that send heartbeats */
     SERVICE_DISKS_PER_NODE = 256,
+    SERVICE_IMAGES_MAX = 2, /* of the state, held for followers at once */
 };
 
 /* What a node said last. The message lives in its own arena. */
@@ -87,14 +90,31 @@ struct space_guard {
     uint64_t free_bytes;
 };
 
+/* An image of the state that a follower reads. */
+struct held_image {
+    struct state_image *image; /* NULL: none */
+    int64_t read;              /* sys_now of the last time */
+};
+
+/* The state and those beside it (service_state.c). */
+struct service_states {
+    struct state *now; /* under the service's lock: service_state gives it out */
+    /* The driver's snapshot thread's own, and that of start and stop: */
+    struct state_home home;
+    struct held_image images[SERVICE_IMAGES_MAX];
+    struct state_import *import; /* of what a leader sends; NULL: none */
+    uint64_t import_index;
+    char import_name[STATE_HOME_NAME];
+    struct state *ready; /* whole and verified, not yet the state */
+};
+
 struct job; /* a request on its way to a worker */
 
 struct metadata_service {
     struct metadata_service_config config;
-    struct uuid cluster;
-    raft_id member;
+    struct log_store_identity identity;
     struct driver *driver;
-    struct state *state;
+    struct service_states states;
 
     struct sys_mutex lock; /* stamp, configuration, peers, notes, time_watch */
     int64_t stamped;       /* highest time given to a command */
@@ -121,6 +141,19 @@ struct metadata_service {
 
 /* service_create.c: "DIRECTORY/NAME". ERR_TOO_BIG. */
 enum err service_path(const char *directory, const char *name, char out[SYS_PATH_MAX]) MUST_USE;
+/* service_state.c: the state; service_state with a reference for the caller. */
+enum err service_state_open(struct metadata_service *s) MUST_USE;
+void service_state_release(struct metadata_service *s);
+struct state *service_state(struct metadata_service *s);
+int64_t service_log_time(struct metadata_service *s);
+uint64_t service_epoch(struct metadata_service *s);
+/* The driver's callbacks. */
+enum err service_state_apply(void *service, struct driver_entry *entries, size_t n);
+enum err service_snapshot_read(void *service, const struct raft_snapshot_read *want,
+                               struct driver_piece *out);
+enum err service_snapshot_write(void *service, const struct raft_install_piece *piece);
+enum err service_snapshot_install(void *service, const struct raft_snapshot *snapshot);
+void service_snapshot_idle(void *service);
 
 /* service_raft.c: callbacks of the driver, and the route of MSG_RAFT. */
 void service_raft_configure(struct metadata_service *s, const struct raft_configuration *c);

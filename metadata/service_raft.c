@@ -125,14 +125,15 @@ void service_raft_handle(void *service, struct rpc_request *request)
 
 uint64_t metadata_service_member(const struct metadata_service *s)
 {
-    return s->member;
+    return s->identity.member;
 }
 
 void metadata_service_link(struct metadata_service *s, struct metadata_service *other)
 {
     sys_mutex_lock(&s->lock);
     if (s->peer_count < SERVICE_PEERS_MAX)
-        s->peers[s->peer_count++] = (struct raft_peer){.id = other->member, .linked = other};
+        s->peers[s->peer_count++] =
+            (struct raft_peer){.id = other->identity.member, .linked = other};
     sys_mutex_unlock(&s->lock);
 }
 
@@ -143,7 +144,7 @@ void service_raft_unlink(struct metadata_service *s)
         if (!other)
             continue;
         sys_mutex_lock(&other->lock);
-        struct raft_peer *p = known_peer(other, s->member);
+        struct raft_peer *p = known_peer(other, s->identity.member);
         if (p) {
             p->linked = NULL;
             p->gone = true;

@@ -17,7 +17,8 @@ static bool is_step(const struct metadata_service *s, int64_t log_time, int64_t 
     const struct time_watch *w = &s->time_watch;
     int64_t step = s->config.timeouts.time_step;
     if (w->log_time == 0)
-        return log_time - sys_wall() > step && log_time - state_time_confirmed(s->state) > step;
+        return log_time - sys_wall() > step &&
+               log_time - state_time_confirmed(s->states.now) > step;
     return log_time - w->log_time - (now - w->now) > step;
 }
 
@@ -25,7 +26,7 @@ static bool is_step(const struct metadata_service *s, int64_t log_time, int64_t 
 static int64_t held_for(const struct metadata_service *s, int64_t now)
 {
     const struct time_watch *w = &s->time_watch;
-    bool held = now < w->held_until && state_time_confirmed(s->state) < w->stepped_to;
+    bool held = now < w->held_until && state_time_confirmed(s->states.now) < w->stepped_to;
     return held ? w->held_until - now : 0;
 }
 

@@ -50,6 +50,7 @@ struct config {
     uint64_t inline_max, buffer_memory;
     uint64_t disk_capacity; /* 0: what the file system has */
     uint64_t timeout_percent;
+    uint64_t log_bytes, log_segment, checkpoint_entries;
     const char *region, *base_domain;
     enum log_level log_level;
     struct config_bounds bounds;

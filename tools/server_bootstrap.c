@@ -96,8 +96,8 @@ enum err server_prepare_member(struct server *s)
     }
     if (zero(&cluster))
         return server_problem(s, ERR_FORMAT, "the members do not know their cluster");
-    e = metadata_service_create(c->metadata_dir, &cluster, c->metadata_listen, c->bootstrap,
-                                &member);
+    e = metadata_service_create(c->metadata_dir, &cluster, c->metadata_listen, c->log_segment,
+                                c->bootstrap, &member);
     if (e != OK)
         return server_problem(s, e, "cannot make a metadata member in %s: %s", c->metadata_dir,
                               err_text(e));

@@ -259,8 +259,8 @@ static enum err create_members(struct server *s, struct places *places)
     }
     sys_random(s->self.cluster.bytes, sizeof s->self.cluster.bytes);
     s->created = true;
-    enum err e =
-        metadata_service_create_group(directories, addresses, places->count, &s->self.cluster);
+    enum err e = metadata_service_create_group(directories, addresses, places->count,
+                                               &s->self.cluster, s->config->log_segment);
     return e == OK ? OK : server_problem(s, e, "cannot make the metadata members: %s", err_text(e));
 }
 
@@ -314,6 +314,9 @@ static enum err start_members(struct server *s, struct places *places)
             .node = s->rpc,
             .timeouts = s->timeouts,
             .moves_max = s->config->bounds.moves_max,
+            .segment_bytes = s->config->log_segment,
+            .log_bytes = s->config->log_bytes,
+            .checkpoint_every = s->config->checkpoint_entries,
         };
         enum err e = metadata_service_start(&config, &s->members[i]);
         if (e != OK)

@@ -126,6 +126,9 @@ static enum err start_metadata(struct server *s)
         .node = s->rpc,
         .timeouts = s->timeouts,
         .moves_max = s->config->bounds.moves_max,
+        .segment_bytes = s->config->log_segment,
+        .log_bytes = s->config->log_bytes,
+        .checkpoint_every = s->config->checkpoint_entries,
     };
     enum err e = metadata_service_start(&config, &s->members[0]);
     if (e != OK)

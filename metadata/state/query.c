@@ -276,7 +276,7 @@ static enum err get_status(struct query *q)
     s->users = walk_count(q, &prefix);
     key_meta(&prefix);
     if (query_get(q, &prefix, &value) && meta_decode(value, &meta)) {
-        s->applied = meta.applied;
+        s->applied = meta.at.index;
         s->feature_level = meta.level;
         s->state_hash = meta.hash;
     }

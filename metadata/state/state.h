@@ -17,11 +17,28 @@ struct state;
 enum {
     STATE_LEVEL_MAX = 1,    /* the highest feature level that this program knows (hazard 24) */
     STATE_RESULT_MAX = 256, /* bytes of a packed Result, since sessions remember it */
+    STATE_CHECKPOINT_EVERY = 1000,
+    STATE_CONFIGURATION_MAX = 4096, /* bytes of a configuration that is kept along */
 };
 
-/* Opens the state in directory, making it when missing. ERR_BUSY, ERR_CORRUPT, ERR_IO. */
-enum err state_open(const char *directory, struct state **out) MUST_USE;
-void state_close(struct state *s);
+/* Where in the log a state stands, as of the last entry that it includes. */
+struct state_position {
+    uint64_t index, term; /* 0: nothing was applied */
+    /* The last configuration up to there; its bytes mean nothing here. */
+    uint64_t configuration_index, configuration_term;
+    const void *configuration;
+    size_t configuration_length;
+};
+
+/* Opens the state in directory, making it when missing, with one reference. checkpoint_every: how
+ * many entries lie between two hashes that members compare; 0: STATE_CHECKPOINT_EVERY. ERR_BUSY,
+ * ERR_CORRUPT, ERR_IO. */
+enum err state_open(const char *directory, uint64_t checkpoint_every, struct state **out) MUST_USE;
+/* Any thread. Whoever uses a state that may be replaced holds a reference; the last one closes. */
+struct state *state_ref(struct state *s);
+void state_unref(struct state *s);
+/* Its directory goes with the last reference. */
+void state_retire(struct state *s);
 
 /* One committed command, and what came of it. */
 struct state_entry {
@@ -31,19 +48,22 @@ struct state_entry {
     const void *result; /* out: a packed Result, in the arena given to state_apply */
     size_t result_length;
 };
-/* Applies entries in order; indices ascend and are above state_applied. last: the index up to which
- * everything is applied then (entries that are no commands are not given). Synced on return. An
- * error is fatal: the kv store failed, or ERR_UNSUPPORTED, a command of a later version. */
-enum err state_apply(struct state *s, struct state_entry *entries, size_t count, uint64_t last,
-                     struct arena *arena) MUST_USE;
+/* Applies entries in order; indices ascend and are above state_applied. end: the entry up to which
+ * everything is applied then (those that are no commands are not given); a configuration index of 0
+ * keeps the configuration as it is. Synced on return. An error is fatal: the kv store failed, or
+ * ERR_UNSUPPORTED, a command of a later version. */
+enum err state_apply(struct state *s, struct state_entry *entries, size_t count,
+                     const struct state_position *end, struct arena *arena) MUST_USE;
 
+/* Apply thread, or while nothing is applied; the configuration is valid until the next apply. */
+struct state_position state_position(const struct state *s);
 uint64_t state_applied(const struct state *s);       /* any thread, like those below */
 int64_t state_time(const struct state *s);           /* log time, ns */
 int64_t state_time_confirmed(const struct state *s); /* up to which an operator has confirmed it */
 uint64_t state_epoch(const struct state *s);         /* of the cluster map */
 
-/* The hash over all writes up to the last index that is a multiple of 1,000: equal on members that
- * applied the same log (hazard 24). Apply thread. */
+/* The hash over all writes up to the last index that is a multiple of checkpoint_every: equal on
+ * members that applied the same log (hazard 24). Apply thread. */
 void state_checkpoint(const struct state *s, uint64_t *index, uint64_t *hash);
 
 /* Whether these bytes are a command that every member of this version takes: ask before proposing

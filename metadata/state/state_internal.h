@@ -20,8 +20,13 @@
 
 struct state {
     struct kv *kv;
+    char *directory;
+    _Atomic uint32_t refs;
+    _Atomic bool retired;
+    uint64_t checkpoint_every;
     struct timeouts timeouts;
-    struct cluster_map *map; /* what the m rows say; the apply thread's own */
+    struct cluster_map *map;        /* what the m rows say; the apply thread's own */
+    struct state_position position; /* the apply thread's; its configuration is owned */
     uint64_t hash, checkpoint_index, checkpoint_hash;
     uint32_t level;
     bool broken; /* an apply failed: nothing more is taken */
@@ -196,16 +201,22 @@ void key_access(struct key *k, const char *access_key);
 enum err apply_confirm_time(struct apply *a, const ConfirmTime *c);
 int64_t confirmed_load(struct txn *t); /* 0: never */
 
-/* The row that every batch ends with. */
+/* The row that every batch ends with: fixed fields, then the configuration's bytes. */
 struct meta_row {
-    uint64_t applied;
+    struct state_position at; /* the configuration lies in the bytes it was decoded from */
     int64_t time;
     uint64_t epoch, hash, checkpoint_index, checkpoint_hash;
     uint32_t level;
 };
-enum { META_ROW_BYTES = 52 };
+enum { META_FIXED_BYTES = 76, META_ROW_MAX = META_FIXED_BYTES + STATE_CONFIGURATION_MAX };
 void key_meta(struct key *k);
 bool meta_decode(struct kv_slice value, struct meta_row *row);
+/* Of a snapshot, or of now when it is NULL; *row points into *bytes, to be freed with sys_free. A
+ * state without it is empty. */
+enum err meta_read(struct kv *kv, const struct kv_snapshot *snapshot, struct meta_row *row,
+                   void **bytes) MUST_USE;
+/* How a state's store is opened. */
+extern const struct kv_options state_kv_options;
 
 static inline bool binary_equal(ProtobufCBinaryData a, ProtobufCBinaryData b)
 {

@@ -176,7 +176,7 @@ static inline void world_metadata_main(void *arg)
     world_address(WORLD_METADATA_HOST, address);
     world_client_open(&client, RPC_METADATA);
     world_client_io(&client, NULL);
-    enum err e = metadata_service_create("/metadata", &cluster, address, true, &member);
+    enum err e = metadata_service_create("/metadata", &cluster, address, 0, true, &member);
     if (e != OK && e != ERR_EXISTS)
         sys_exit(1, "no metadata member");
     const struct metadata_service_config config = {.directory = "/metadata",

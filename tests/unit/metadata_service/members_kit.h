@@ -72,7 +72,8 @@ static inline void members_main(void *arg)
     char address[SYS_ADDR_TEXT];
     world_address(MEMBERS_HOST + number, address);
     members_client(&client, RPC_METADATA);
-    enum err made = metadata_service_create("/metadata", &cluster, address, number == 0, &member);
+    enum err made =
+        metadata_service_create("/metadata", &cluster, address, 0, number == 0, &member);
     if (made != OK && made != ERR_EXISTS)
         sys_exit(1, "no metadata member");
     const struct metadata_service_config config = {.directory = "/metadata",

@@ -41,19 +41,19 @@ static inline void fx_open(struct fixture *f, const char *name)
     *f = (struct fixture){.time = 1000 * HOUR, .random = suite_seed()};
     arena_init(&f->arena);
     snprintf(f->directory, sizeof f->directory, "%s/%s", suite_dir(), name);
-    CHECK_OK(state_open(f->directory, &f->state));
+    CHECK_OK(state_open(f->directory, 0, &f->state));
 }
 
 static inline void fx_close(struct fixture *f)
 {
-    state_close(f->state);
+    state_unref(f->state);
     arena_release(&f->arena);
 }
 
 static inline void fx_reopen(struct fixture *f)
 {
-    state_close(f->state);
-    CHECK_OK(state_open(f->directory, &f->state));
+    state_unref(f->state);
+    CHECK_OK(state_open(f->directory, 0, &f->state));
 }
 
 static inline ProtobufCBinaryData fx_bytes(const void *data, size_t n)
@@ -76,7 +76,7 @@ static inline Result *fx_apply(struct fixture *f, Command *c)
     bool grows;
     CHECK_OK(state_check_command(packed, n, &grows));
     struct state_entry e = {.index = ++f->index, .data = packed, .length = n};
-    CHECK_OK(state_apply(f->state, &e, 1, e.index, &f->arena));
+    CHECK_OK(state_apply(f->state, &e, 1, &(struct state_position){.index = e.index}, &f->arena));
     CHECK_OK(message_unpack(&result__descriptor, &f->arena, e.result, e.result_length, &m));
     return (Result *)m;
 }

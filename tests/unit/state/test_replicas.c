@@ -89,11 +89,13 @@ static void replicas(void)
     two = sys_alloc(COUNT * sizeof *two);
     memcpy(two, one, COUNT * sizeof *two);
     for (int i = 0; i < COUNT; i++)
-        CHECK_OK(state_apply(f.state, &one[i], 1, one[i].index, &arena));
+        CHECK_OK(state_apply(f.state, &one[i], 1, &(struct state_position){.index = one[i].index},
+                             &arena));
     for (int i = 0; i < COUNT;) {
         int n = 1 + (int)fx_random(&g, 60);
         n = n > COUNT - i ? COUNT - i : n;
-        CHECK_OK(state_apply(g.state, &two[i], (size_t)n, two[i + n - 1].index, &arena));
+        CHECK_OK(state_apply(g.state, &two[i], (size_t)n,
+                             &(struct state_position){.index = two[i + n - 1].index}, &arena));
         i += n;
         if (fx_random(&g, 6) == 0)
             fx_reopen(&g); /* a crash between batches: goes on behind state_applied */

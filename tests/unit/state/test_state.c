@@ -23,7 +23,8 @@ static void restart(void)
     fx_write_init(&f, &w, 1); /* the map is there again too */
     w.put.key = fx_text("c");
     CHECK_OK(fx_put_object(&f, &w.put)->error);
-    CHECK_OK(state_apply(f.state, NULL, 0, ++f.index, &f.arena)); /* only no-ops */
+    CHECK_OK(state_apply(f.state, NULL, 0, &(struct state_position){.index = ++f.index},
+                         &f.arena)); /* only no-ops */
     CHECK_EQ(state_applied(f.state), f.index);
     fx_close(&f);
 }
@@ -549,15 +550,16 @@ static void unknown_commands(void)
     ProtobufCMessage *m;
     bool grows;
     CHECK_ERR(state_check_command(garbage, sizeof garbage, &grows), ERR_FORMAT);
-    CHECK_OK(state_apply(f.state, &e, 1, 1, &f.arena));
+    CHECK_OK(state_apply(f.state, &e, 1, &(struct state_position){.index = 1}, &f.arena));
     CHECK_OK(message_unpack(&result__descriptor, &f.arena, e.result, e.result_length, &m));
     CHECK_EQ(((Result *)m)->error, ERR_FORMAT);
     CHECK_ERR(state_check_command(unknown, sizeof unknown, &grows), ERR_UNSUPPORTED);
     CHECK_ERR(state_check_command(unknown_field, sizeof unknown_field, &grows), ERR_UNSUPPORTED);
     e = (struct state_entry){.index = 2, .data = unknown, .length = sizeof unknown};
-    CHECK_ERR(state_apply(f.state, &e, 1, 2, &f.arena), ERR_UNSUPPORTED);
+    CHECK_ERR(state_apply(f.state, &e, 1, &(struct state_position){.index = 2}, &f.arena),
+              ERR_UNSUPPORTED);
     CHECK_EQ(state_applied(f.state), 1);
-    CHECK(state_apply(f.state, NULL, 0, 3, &f.arena) != OK);
+    CHECK(state_apply(f.state, NULL, 0, &(struct state_position){.index = 3}, &f.arena) != OK);
     fx_close(&f);
 }
 
