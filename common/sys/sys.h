@@ -168,6 +168,8 @@ enum err sys_file_truncate(struct sys_file *f, uint64_t size) MUST_USE;         
 /* First offset >= from that may hold data; ERR_NOT_FOUND when only a hole follows. */
 enum err sys_file_next_data(struct sys_file *f, uint64_t from, uint64_t *out) MUST_USE; /* [S] */
 enum err sys_file_size(struct sys_file *f, uint64_t *out) MUST_USE;                     /* [S] */
+/* What it takes of the file system: without holes, with space that is only reserved. */
+enum err sys_file_allocated(struct sys_file *f, uint64_t *out) MUST_USE; /* [S] */
 /* An exclusive lock for as long as the file is open; ERR_BUSY when another process holds it. */
 enum err sys_file_lock(struct sys_file *f) MUST_USE; /* [S] */
 

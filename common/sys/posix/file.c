@@ -163,6 +163,16 @@ enum err sys_file_size(struct sys_file *f, uint64_t *out)
     return OK;
 }
 
+enum err sys_file_allocated(struct sys_file *f, uint64_t *out)
+{
+    enum { UNIT = 512 }; /* of st_blocks, whatever the file system's */
+    struct stat st;
+    if (fstat(f->fd, &st))
+        return posix_error(errno);
+    *out = (uint64_t)st.st_blocks * UNIT;
+    return OK;
+}
+
 enum err sys_file_lock(struct sys_file *f)
 {
     int result;

@@ -206,6 +206,31 @@ void sim_disk_limit(uint32_t host, uint64_t bytes)
     sim_leave();
 }
 
+void sim_disk_no_holes(uint32_t host, bool none)
+{
+    sim_enter();
+    host_get(host)->fs->no_holes = none;
+    sim_leave();
+}
+
+void sim_disk_observe(uint32_t host, void (*seen)(void *arg, const struct sim_disk_change *change),
+                      void *arg)
+{
+    sim_enter();
+    host_get(host)->fs->seen = seen;
+    host_get(host)->fs->seen_arg = arg;
+    sim_leave();
+}
+
+uint64_t sim_disk_number(uint32_t host, const char *path)
+{
+    sim_enter();
+    struct inode *i;
+    enum err e = fs_lookup(host_get(host)->fs, path, &i);
+    sim_leave();
+    return e ? 0 : i->number;
+}
+
 enum err sim_disk_flip(uint32_t host, const char *path, uint64_t offset, uint8_t mask)
 {
     sim_enter();

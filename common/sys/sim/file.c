@@ -65,8 +65,10 @@ enum err sys_file_open(const char *path, unsigned flags, struct sys_file **out)
     if (!e)
         e = open_inode(path, flags, &i);
     if (!e) {
-        if (flags & SYS_OPEN_TRUNCATE)
+        if (flags & SYS_OPEN_TRUNCATE) {
             pages_resize(i, own_pid(), 0);
+            fs_tell(i->fs, &(struct sim_disk_change){.kind = SIM_CHANGE_SIZE, .file = i->number});
+        }
         struct sys_file *f = object_new(OBJECT_FILE, sizeof *f);
         f->inode = i;
         f->writable = flags & SYS_OPEN_WRITE;
@@ -104,6 +106,12 @@ void sys_file_close(struct sys_file *f)
 }
 
 /* ---- contents ---- */
+
+static void tell(const struct inode *i, int kind, uint64_t offset, uint64_t n, const void *data)
+{
+    fs_tell(i->fs, &(struct sim_disk_change){
+                       .kind = kind, .file = i->number, .offset = offset, .n = n, .data = data});
+}
 
 static void check(const struct sys_file *f, uint64_t offset, const void *data, size_t n)
 {
@@ -153,6 +161,8 @@ enum err sys_file_write(struct sys_file *f, uint64_t offset, const void *data, s
             pages_resize(f->inode, own_pid(), offset + n);
     } else if (!e) {
         e = pages_write(f->inode, own_pid(), offset, data, n);
+        if (!e)
+            tell(f->inode, SIM_CHANGE_WRITE, offset, n, data);
     } else if (f->writable && e != ERR_READ_ONLY && n > 1) {
         /* A write that fails may have changed something. */
         (void)!pages_write(f->inode, own_pid(), offset, data, sim_below(n));
@@ -169,11 +179,14 @@ enum err sys_file_sync(struct sys_file *f)
     uint64_t began = f->inode->fs->clock, size = f->inode->size;
     f->inode->syncing++;
     f->syncing++;
+    tell(f->inode, SIM_CHANGE_SYNC_BEGIN, 0, 0, NULL);
     enum err e = disk_primitive(f->path, SIM_DISK_SYNC, SYNC_NS, SYNC_SPREAD_NS);
     f->inode->syncing--;
     f->syncing--;
-    if (!e && !disk_lies(f->path, SIM_SYNC_LOST))
+    if (!e && !disk_lies(f->path, SIM_SYNC_LOST)) {
         pages_sync(f->inode, began, size);
+        tell(f->inode, SIM_CHANGE_SYNC, 0, 0, NULL);
+    }
     sim_leave();
     return e;
 }
@@ -185,8 +198,10 @@ enum err sys_file_allocate(struct sys_file *f, uint64_t offset, uint64_t n)
     enum err e = fast(f->path, SIM_DISK_WRITE);
     if (!e)
         e = pages_reserve(f->inode, offset, n);
-    if (!e && offset + n > f->inode->size)
+    if (!e && offset + n > f->inode->size) {
         pages_resize(f->inode, own_pid(), offset + n);
+        tell(f->inode, SIM_CHANGE_SIZE, 0, offset + n, NULL);
+    }
     sim_leave();
     return e;
 }
@@ -196,8 +211,12 @@ enum err sys_file_punch(struct sys_file *f, uint64_t offset, uint64_t n)
     sim_enter();
     check(f, 0, NULL, 0);
     enum err e = fast(f->path, SIM_DISK_WRITE);
-    if (!e)
+    if (!e && f->inode->fs->no_holes)
+        e = ERR_UNSUPPORTED;
+    if (!e) {
         pages_zero(f->inode, own_pid(), offset, n);
+        tell(f->inode, SIM_CHANGE_ZERO, offset, n, NULL);
+    }
     sim_leave();
     return e;
 }
@@ -207,8 +226,10 @@ enum err sys_file_truncate(struct sys_file *f, uint64_t size)
     sim_enter();
     check(f, 0, NULL, 0);
     enum err e = fast(f->path, SIM_DISK_WRITE);
-    if (!e)
+    if (!e) {
         pages_resize(f->inode, own_pid(), size);
+        tell(f->inode, SIM_CHANGE_SIZE, 0, size, NULL);
+    }
     sim_leave();
     return e;
 }
@@ -230,6 +251,16 @@ enum err sys_file_size(struct sys_file *f, uint64_t *out)
     check(f, 0, NULL, 0);
     enum err e = fast(f->path, SIM_DISK_READ);
     *out = f->inode->size;
+    sim_leave();
+    return e;
+}
+
+enum err sys_file_allocated(struct sys_file *f, uint64_t *out)
+{
+    sim_enter();
+    check(f, 0, NULL, 0);
+    enum err e = fast(f->path, SIM_DISK_READ);
+    *out = f->inode->used_pages * PAGE;
     sim_leave();
     return e;
 }
@@ -353,10 +384,12 @@ enum err sys_dir_sync(const char *path)
     enum err failed = disk_primitive(path, SIM_DISK_SYNC, SYNC_NS, SYNC_SPREAD_NS);
     if (!e) {
         dir->opens--;
-        if (!failed && !disk_lies(path, SIM_SYNC_LOST))
+        if (!failed && !disk_lies(path, SIM_SYNC_LOST)) {
+            tell(dir, SIM_CHANGE_DIR_SYNC, 0, 0, NULL);
             fs_sync_dir(own_fs(), dir, began);
-        else
+        } else {
             fs_drop_unused(own_fs());
+        }
     }
     sim_leave();
     return failed ? failed : e;

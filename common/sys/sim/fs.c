@@ -86,6 +86,7 @@ struct inode *fs_inode_new(struct fs *fs, bool is_dir)
 {
     struct inode *i = world_alloc(sizeof *i);
     i->fs = fs;
+    i->number = ++fs->numbers;
     i->is_dir = is_dir;
     i->size_writer = -1;
     i->next = fs->inodes;
@@ -185,6 +186,13 @@ void fs_change(struct fs *fs, int pid, struct inode *from, const char *from_name
     *fs->changes_end = c;
     fs->changes_end = &c->next;
     change_apply(c, false);
+    fs_tell(fs, &(struct sim_disk_change){.kind = SIM_CHANGE_NAME,
+                                          .file = inode->number,
+                                          .from = from ? from->number : 0,
+                                          .to = to ? to->number : 0,
+                                          .from_name = c->from_name,
+                                          .to_name = c->to_name,
+                                          .is_dir = inode->is_dir});
 }
 
 /* Unlinks and frees the change that *at points to. */

@@ -30,6 +30,7 @@ struct entries { /* by name */
 struct inode {
     struct inode *next, *prev;
     struct fs *fs;
+    uint64_t number;
     bool is_dir, cut; /* cut: while a crash is worked out */
     uint32_t opens, links, durable_links, changes;
     bool counted; /* its pages count as used */
@@ -61,8 +62,17 @@ struct change {
 struct fs {
     struct inode *root, *inodes;
     struct change *changes, **changes_end;
-    uint64_t clock, limit_pages, used_pages;
+    uint64_t clock, limit_pages, used_pages, numbers;
+    bool no_holes;
+    void (*seen)(void *arg, const struct sim_disk_change *change);
+    void *seen_arg;
 };
+
+static inline void fs_tell(const struct fs *fs, const struct sim_disk_change *change)
+{
+    if (fs->seen)
+        fs->seen(fs->seen_arg, change);
+}
 
 /* fs.c */
 enum err fs_lookup(struct fs *fs, const char *path, struct inode **out);

@@ -135,4 +135,31 @@ enum err sim_disk_flip(uint32_t host, const char *path, uint64_t offset, uint8_t
 /* Reads of these bytes fail with ERR_IO until the sectors are written again or given back. */
 enum err sim_disk_bad_sectors(uint32_t host, const char *path, uint64_t offset,
                               uint64_t n) MUST_USE;
+/* Its file system cannot punch: ERR_UNSUPPORTED. */
+void sim_disk_no_holes(uint32_t host, bool none);
+
+/* What changes a host's files, in order: told when it shows, before the primitive returns. Directories
+ * and files by numbers of their own. */
+struct sim_disk_change {
+    enum {
+        SIM_CHANGE_WRITE,
+        SIM_CHANGE_ZERO, /* punched */
+        SIM_CHANGE_SIZE, /* n: the size from now on */
+        SIM_CHANGE_SYNC_BEGIN,
+        SIM_CHANGE_SYNC, /* ended: what was there at the last begin of this file is durable */
+        SIM_CHANGE_NAME, /* from from/from_name (from 0: new) to to/to_name (to 0: gone) */
+        SIM_CHANGE_DIR_SYNC,
+    } kind;
+    uint64_t file; /* or the directory that is synced */
+    uint64_t offset, n;
+    const void *data; /* while it is told */
+    uint64_t from, to;
+    const char *from_name, *to_name;
+    bool is_dir;
+};
+/* seen may not call primitives. NULL: nobody any more. */
+void sim_disk_observe(uint32_t host, void (*seen)(void *arg, const struct sim_disk_change *change),
+                      void *arg);
+/* The number of a file or directory; 0: none. */
+uint64_t sim_disk_number(uint32_t host, const char *path);
 enum err sim_disk_wipe(uint32_t host, const char *path) MUST_USE; /* empties a directory, durably */

@@ -121,6 +121,8 @@ static void files_holes(void)
     CHECK_ERR(sys_file_next_data(f, 0, &at), ERR_NOT_FOUND);
     CHECK_OK(sys_file_allocate(f, 0, 1 << 20));
     CHECK_EQ(size_of(f), 1 << 20);
+    CHECK_OK(sys_file_allocated(f, &at));
+    CHECK(at >= 1 << 20);
     check_file(f, 1000, zeros, sizeof zeros);
     uint8_t *data = pattern(1 << 16);
     CHECK_OK(sys_file_write(f, 1 << 17, data, 1 << 16));
@@ -135,6 +137,8 @@ static void files_holes(void)
     CHECK_EQ(size_of(f), 1 << 20);
     CHECK_OK(sys_file_punch(f, 0, 1 << 20));
     CHECK_ERR(sys_file_next_data(f, 0, &at), ERR_NOT_FOUND);
+    CHECK_OK(sys_file_allocated(f, &at));
+    CHECK(at < 1 << 16);
     CHECK_OK(sys_file_allocate(f, 0, 4096)); /* the size never shrinks */
     CHECK_EQ(size_of(f), 1 << 20);
     sys_free(data);
