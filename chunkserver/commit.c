@@ -105,15 +105,22 @@ static enum err enter_run(struct shard_store *s, uint64_t need)
     return OK;
 }
 
-static void place_small(struct shard_store *s, struct shard_writer *w, uint64_t at)
+/* False: a copy whose shard has changed meanwhile (compact.c P3). */
+static bool place_small(struct shard_store *s, struct shard_writer *w, uint64_t at)
 {
     sys_mutex_lock(&s->lock);
-    w->place = (struct place){s->run->number, at};
-    w->extent = s->run;
-    w->extent->users++;
-    w->footer.synced = writer_synced(s);
-    w->footer.sequence = writer_sequence(s);
+    bool wanted = !w->move || !w->move->changed;
+    if (wanted) {
+        w->place = (struct place){s->run->number, at};
+        w->extent = s->run;
+        w->extent->users++;
+        w->footer.synced = writer_synced(s);
+        w->footer.sequence = writer_sequence(s);
+        if (w->move)
+            w->move->sealed = true;
+    }
     sys_mutex_unlock(&s->lock);
+    return wanted;
 }
 
 static void encode_small(struct shard_store *s, struct shard_writer *w, uint8_t *out)
@@ -142,11 +149,14 @@ static unsigned write_batch(struct shard_store *s, struct group *g, unsigned fro
         uint64_t room = record_room(w->shard.length);
         if (s->run_at + used + room > s->run_end)
             break;
-        place_small(s, w, s->run_at + used);
+        if (!place_small(s, w, s->run_at + used)) {
+            g->results[at] = ERR_ABORTED;
+            continue;
+        }
         encode_small(s, w, g->batch + used);
         used += room;
     }
-    if (!e) {
+    if (!e && used > 0) {
         uint64_t padded = round_up(used, SYS_BLOCK);
         memset(g->batch + used, 0, padded - used);
         e = sys_file_write(s->run->file, s->run_at, g->batch, padded);
@@ -156,7 +166,7 @@ static unsigned write_batch(struct shard_store *s, struct group *g, unsigned fro
         if (e == ERR_IO)
             s->stats.io_errors++;
         sys_mutex_unlock(&s->lock);
-    } else {
+    } else if (e) {
         at = from + 1;
     }
     for (unsigned i = from; e && i < at; i++)
@@ -220,6 +230,11 @@ static void finish_group(struct shard_store *s, struct group *g)
         struct shard_writer *w = g->writers[i];
         if (s->failed)
             g->results[i] = ERR_DISK_FAILED;
+        if (!g->results[i] && w->move && w->move->changed) {
+            g->results[i] = ERR_ABORTED;
+            if (w->small)
+                dead_add(&s->dead, &w->place, w->shard.length);
+        }
         if (!g->results[i]) {
             struct index_entry entry = {w->shard, w->place, w->footer.sequence};
             index_put(s, &entry);

@@ -8,6 +8,8 @@
  *  E4  A block of the log is written once. When the log has no block left, or the next record does
  *      not fit, the extent is sealed and its rest given back.
  *
+ *  E5  Numbers only rise: the extent with the highest one is never removed (compact.c P4).
+ *
  * At most EXTENTS_OPEN_MAX files are open; the one unused for longest is closed for the next. */
 #include <assert.h>
 #include <stdio.h>
@@ -103,6 +105,16 @@ enum err extent_use(struct shard_store *s, uint32_t number, struct extent **out)
     return error;
 }
 
+/* Takes an extent that nobody uses out of the open ones. Under the lock. */
+static void take_out(struct shard_store *s, struct extent *e)
+{
+    for (unsigned i = 0; i < s->extent_count; i++)
+        if (s->extents[i] == e) {
+            s->extents[i] = s->extents[--s->extent_count];
+            return;
+        }
+}
+
 void extent_unuse(struct shard_store *s, struct extent *e)
 {
     if (!e)
@@ -110,7 +122,26 @@ void extent_unuse(struct shard_store *s, struct extent *e)
     sys_mutex_lock(&s->lock);
     assert(e->users > 0);
     e->users--;
+    bool last = e->gone && e->users == 0;
+    if (last)
+        take_out(s, e);
     sys_mutex_unlock(&s->lock);
+    if (last)
+        free_extent(e);
+}
+
+void extent_forget(struct shard_store *s, uint32_t number)
+{
+    sys_mutex_lock(&s->lock);
+    struct extent *e = find(s, number);
+    if (e)
+        e->gone = true;
+    bool last = e && e->users == 0;
+    if (last)
+        take_out(s, e);
+    sys_mutex_unlock(&s->lock);
+    if (last)
+        free_extent(e);
 }
 
 void extent_close_all(struct shard_store *s)

@@ -93,6 +93,14 @@ void dead_add(struct dead_list *d, const struct place *place, uint32_t length)
     d->v[d->count++] = (struct dead_place){*place, length};
 }
 
+/* Something happens to a shard: a copy of it that is under way is out of date. */
+static void note_change(struct shard_store *s, const uint8_t key[INDEX_KEY])
+{
+    struct move *m = move_of(s, key);
+    if (m)
+        m->changed = true;
+}
+
 static void account(struct shard_store *s, struct tail_entry *e, int64_t shards, int64_t bytes)
 {
     e->shards += shards;
@@ -105,6 +113,7 @@ void index_put(struct shard_store *s, const struct index_entry *entry)
 {
     uint8_t key[INDEX_KEY];
     index_key(entry->shard.pool, &entry->shard.id, key);
+    note_change(s, key);
     struct tail_entry *e = tail_find(&s->tail, key);
     if (e && !e->deleted) {
         dead_add(&s->dead, &e->entry.place, e->entry.shard.length);
@@ -132,6 +141,11 @@ bool index_delete(struct shard_store *s, const struct index_entry *found)
     const struct tail_entry *seen = e ? e : below;
     if (seen && (seen->deleted || seen->entry.sequence != found->sequence))
         return false;
+    const struct move *m = move_of(s, key);
+    if (m && m->sealed)
+        return false;
+    note_change(s, key);
+    s->deaths++;
     if (e)
         dead_add(&s->dead, &e->entry.place, e->entry.shard.length);
     else
@@ -295,6 +309,13 @@ static void put_extent_row(struct flush *f, uint32_t extent, uint64_t from)
     kv_batch_put(f->batch, slice(row, sizeof(row)), slice(value, sizeof(value)));
 }
 
+static void drop_extent_row(struct flush *f, uint32_t extent)
+{
+    uint8_t row[5] = {'e', (uint8_t)(extent >> 24), (uint8_t)(extent >> 16), (uint8_t)(extent >> 8),
+                      (uint8_t)extent};
+    kv_batch_delete(f->batch, slice(row, sizeof(row)));
+}
+
 /* Under the lock: what this flush will speak of. */
 static void flush_begin(struct shard_store *s, struct flush *f, bool partial)
 {
@@ -324,6 +345,10 @@ static void flush_begin(struct shard_store *s, struct flush *f, bool partial)
     }
     for (size_t i = 0; !partial && i < s->scanned_count; i++)
         put_extent_row(f, s->scanned[i], UINT64_MAX);
+    for (size_t i = 0; !partial && i < s->gone_count; i++)
+        drop_extent_row(f, s->gone[i]);
+    if (!partial)
+        s->gone_count = 0; /* a row that stays is of no harm: its number never comes back */
     for (unsigned i = 0; !partial && i < s->extent_count; i++) {
         struct extent *e = s->extents[i];
         if (!e->active)
@@ -414,6 +439,7 @@ static void flush_end(struct shard_store *s, struct flush *f, enum err e, bool p
         }
         tail_clear(&s->flushing);
     }
+    s->deaths += f->dead.count;
     sys_mutex_unlock(&s->lock);
     for (unsigned i = 0; i < f->final_count; i++) {
         struct extent *x = f->final[i];

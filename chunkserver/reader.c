@@ -234,6 +234,7 @@ static enum err run_delete(struct shard_store *s, const struct shard_job *job)
 {
     for (int i = 0; i < LOOKUPS_MAX; i++) {
         struct index_entry entry;
+        move_await(s, job->pool, &job->id);
         enum err error = index_lookup(s, job->pool, &job->id, &entry);
         if (error)
             return error == ERR_NOT_FOUND ? OK : error;

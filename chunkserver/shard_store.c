@@ -15,6 +15,8 @@ enum {
     DEFAULT_NEARFULL_PERCENT = 85,
     DEFAULT_BACKFILLFULL_PERCENT = 90,
     DEFAULT_FULL_PERCENT = 95,
+    DEFAULT_COMPACT_SECONDS = 60,
+    DEFAULT_COMPACT_MIB = 32,
     EXTENT_LEAST_MIB = 1,
     IO_THREADS_MAX = 64,
     INCARNATION_BITS = 24, /* sequences hold it above 40 bits */
@@ -88,6 +90,10 @@ static void set_defaults(struct shard_store_config *c)
         c->full_percent = DEFAULT_FULL_PERCENT;
     if (c->flush_interval == 0)
         c->flush_interval = SYS_SECOND;
+    if (c->compact_interval == 0)
+        c->compact_interval = DEFAULT_COMPACT_SECONDS * SYS_SECOND;
+    if (c->compact_bytes_per_s == 0)
+        c->compact_bytes_per_s = (uint64_t)DEFAULT_COMPACT_MIB << 20;
 }
 
 /* One process at a time: before anything of the disk is looked at. */
@@ -149,15 +155,24 @@ static enum err start_threads(struct shard_store *s)
         e = start_thread(s, "disk-commit", commit_run);
     if (!e)
         e = start_thread(s, "disk-keeper", keeper_run);
+    if (!e)
+        e = sys_thread_start(&s->compactor, "disk-compact", 0, compact_run, s);
     return e;
 }
 
-/* I/O threads first: what they finish, the committer must still make durable. */
+/* Compaction first, which writes like everybody else. Then I/O threads: what they finish, the committer must still make durable. */
 static void stop_threads(struct shard_store *s)
 {
     bool *stops[3] = {&s->io_stop, &s->commit_stop, &s->keeper_stop};
     struct sys_cond *conds[3] = {&s->work, &s->commits, &s->house};
     unsigned joined = 0;
+    sys_mutex_lock(&s->lock);
+    s->compact_stop = true;
+    sys_cond_broadcast(&s->compact);
+    sys_mutex_unlock(&s->lock);
+    if (s->compactor)
+        sys_thread_join(s->compactor);
+    s->compactor = NULL;
     for (int i = 0; i < 3; i++) {
         sys_mutex_lock(&s->lock);
         s->stopping = true;
@@ -185,7 +200,7 @@ void store_detach(struct shard_store *s)
         sys_free(b);
     }
     sys_file_close(s->lock_file);
-    struct sys_cond *conds[] = {&s->work, &s->commits, &s->house, &s->changed};
+    struct sys_cond *conds[] = {&s->work, &s->commits, &s->house, &s->changed, &s->compact};
     for (size_t i = 0; i < sizeof(conds) / sizeof(*conds); i++)
         sys_cond_release(conds[i]);
     sys_mutex_release(&s->lock);
@@ -197,10 +212,11 @@ static struct shard_store *new_store(const struct shard_store_config *config)
     struct shard_store *s = sys_alloc(sizeof(*s));
     s->config = *config;
     set_defaults(&s->config);
+    s->deaths = 1; /* of earlier processes, perhaps */
     snprintf(s->directory, sizeof(s->directory), "%s", config->directory);
     s->config.directory = s->directory;
     sys_mutex_init(&s->lock);
-    struct sys_cond *conds[] = {&s->work, &s->commits, &s->house, &s->changed};
+    struct sys_cond *conds[] = {&s->work, &s->commits, &s->house, &s->changed, &s->compact};
     for (size_t i = 0; i < sizeof(conds) / sizeof(*conds); i++)
         sys_cond_init(conds[i]);
     return s;

@@ -50,6 +50,8 @@ struct shard_store_config {
     unsigned backfillfull_percent; /* told; the service lets no backfill in from there on */
     unsigned full_percent;         /* told; writes are refused from there on */
     int64_t flush_interval;        /* 0: 1 s between flushes of the index */
+    int64_t compact_interval;      /* 0: 60 s between looks for what compaction gives back */
+    uint64_t compact_bytes_per_s;  /* 0: 32 MiB/s copied by it */
 };
 
 /* Makes a disk in an existing directory. ERR_EXISTS when it holds a superblock already,
@@ -95,6 +97,7 @@ struct shard_store_stats {
     bool unclean;    /* the last process did not close this disk: compare its inventory */
     bool rebuilding; /* the index is made anew from the extents; bytes of them read, of all: */
     uint64_t rebuild_done, rebuild_total;
+    uint64_t extents_removed, compacted_bytes; /* by compaction, since open */
     uint64_t index_rebuilds; /* finished since open: after each, compare its inventory */
 };
 void shard_store_stats(struct shard_store *s, struct shard_store_stats *out);

@@ -18,6 +18,8 @@ enum {
     TAIL_MAX = 65536,                    /* changes that wait; then writers are refused */
     INDEX_KEY = 29,                      /* pool, hash, chunk id, index */
     INDEX_VALUE = 96,
+    MOVES_MAX = 32,               /* records that compaction copies at once */
+    GONE_MAX = 256,               /* removed extents whose rows are still there */
     SCRATCH_BYTES = STAGING_ROOM, /* of each I/O thread */
 };
 
@@ -30,6 +32,7 @@ struct extent {
     uint64_t used_at; /* for the choice of which to close */
     bool active;      /* written by this process: kept until its last row is flushed */
     bool sealed;      /* gets no further reservations */
+    bool gone;        /* removed: closed with its last use */
     bool broken;      /* its reservation log could not be written: nothing in it commits any more */
     uint64_t bytes, next;
     uint32_t log_blocks, log_next;
@@ -105,6 +108,7 @@ struct shard_writer {
     enum writer_state state;
     enum err error;
     bool superseded;
+    struct move *move; /* of compaction; else NULL */
     unsigned inflight;
     bool last_written;
     bool waiting; /* its owner, for a staging buffer or its window: */
@@ -117,6 +121,14 @@ struct shard_writer {
 };
 
 /* ---- the store ---- */
+
+/* A record on its way to another place (compact.c P3). */
+struct move {
+    uint8_t key[INDEX_KEY];
+    bool used;
+    bool changed; /* deleted or committed anew meanwhile */
+    bool sealed;  /* the copy has its sequence */
+};
 
 struct table_slot {
     struct place place; /* extent 0: empty */
@@ -181,6 +193,13 @@ struct shard_store {
     uint64_t flushed_sequence;
     uint32_t *scanned; /* extents that recovery has read: the first whole flush says so */
     size_t scanned_count;
+    struct sys_cond compact; /* compaction: something, or stop */
+    struct sys_thread *compactor;
+    bool compact_stop;
+    struct move moves[MOVES_MAX];
+    uint64_t deaths; /* records that have died, ever */
+    uint32_t gone[GONE_MAX];
+    size_t gone_count;
     struct space space;
     struct table_slot tables[TABLES_MAX];
     struct shard_store_stats stats;
@@ -204,6 +223,15 @@ enum err extent_path(struct shard_store *s, uint32_t number, char out[SYS_PATH_M
 enum err extent_read(struct extent *e, uint64_t offset, uint8_t *out, size_t n) MUST_USE;
 /* Gives a dead record's whole blocks back. */
 void extent_punch(struct shard_store *s, const struct dead_place *d);
+
+/* After its file has been unlinked: closed now, or with its last use. */
+void extent_forget(struct shard_store *s, uint32_t number);
+
+/* compact.c */
+void compact_run(void *store);
+/* Waits for a copy of the shard that has its sequence to be over, a second at most. */
+void move_await(struct shard_store *s, uint32_t pool, const struct shard_id *id);
+struct move *move_of(struct shard_store *s, const uint8_t key[INDEX_KEY]); /* under the lock */
 
 /* space.c */
 void space_refresh(struct shard_store *s);              /* waits for the disk */
@@ -245,6 +273,11 @@ bool index_decode_value(const struct kv_slice *value, const uint8_t *key, struct
 size_t index_encode_value(const struct index_entry *entry, uint8_t out[INDEX_VALUE]);
 
 /* writer.c */
+/* m: a copy by compaction, which needs no room below the full mark; else NULL. */
+enum err writer_open(struct shard_store *s, const struct stored_shard *shard, struct move *m,
+                     struct shard_writer **out) MUST_USE;
+/* What a commit of the bytes that have come would name. */
+uint32_t writer_table_crc(const struct shard_writer *w);
 void writer_complete(struct shard_writer *w, enum err result); /* calls done, frees; not locked */
 void writer_write_staging(struct shard_store *s, struct staging *b); /* an I/O thread */
 uint64_t writer_synced(const struct shard_store *s);                 /* under the lock */

@@ -33,7 +33,7 @@ static uint32_t block_bytes(const struct shard_writer *w, uint32_t block)
 /* Under the lock. */
 static void link_writer(struct shard_store *s, struct shard_writer *w)
 {
-    for (struct shard_writer *o = s->writers; o; o = o->next) {
+    for (struct shard_writer *o = w->move ? NULL : s->writers; o; o = o->next) {
         if (o->state == WRITER_OPEN && same_id(&o->shard, &w->shard)) {
             o->superseded = true;
             if (!o->error)
@@ -74,6 +74,17 @@ static void free_writer(struct shard_writer *w)
 enum err shard_writer_open(struct shard_store *s, const struct stored_shard *shard,
                            struct shard_writer **out)
 {
+    return writer_open(s, shard, NULL, out);
+}
+
+uint32_t writer_table_crc(const struct shard_writer *w)
+{
+    return shard_crc_of_crcs(0, w->crcs, w->blocks);
+}
+
+enum err writer_open(struct shard_store *s, const struct stored_shard *shard, struct move *m,
+                     struct shard_writer **out)
+{
     if (shard->length > SHARD_LENGTH_MAX)
         return ERR_TOO_BIG;
     if (!stored_shard_valid(shard))
@@ -84,6 +95,7 @@ enum err shard_writer_open(struct shard_store *s, const struct stored_shard *sha
     struct shard_writer *w = sys_alloc(sizeof(*w));
     w->store = s;
     w->shard = *shard;
+    w->move = m;
     sys_cond_init(&w->room);
     w->blocks = shard_block_count(shard->length);
     w->small = record_is_small(shard->length);
@@ -101,7 +113,7 @@ enum err shard_writer_open(struct shard_store *s, const struct stored_shard *sha
         e = ERR_UNAVAILABLE;
     else if (s->writer_count >= s->config.writers_max || s->tail.count >= TAIL_MAX)
         e = ERR_BUSY;
-    else if (space_available(s) < room)
+    else if (!m && space_available(s) < room)
         e = ERR_DISK_FULL;
     else
         link_writer(s, w);
@@ -469,8 +481,12 @@ static enum err find_place(struct shard_store *s, struct staging *b)
     }
     while (!w->extent && !w->error)
         (void)sys_cond_wait(&s->changed, &s->lock, SYS_FOREVER);
+    if (b->last && w->move && w->move->changed && !w->error)
+        w->error = ERR_ABORTED; /* compact.c P3 */
     e = w->error;
     if (!e && b->last) {
+        if (w->move)
+            w->move->sealed = true;
         w->footer.synced = writer_synced(s);
         w->footer.sequence = writer_sequence(s);
     }

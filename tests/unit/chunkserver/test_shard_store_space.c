@@ -72,7 +72,243 @@ static void marks_of_the_file_system(void)
     marks(0);
 }
 
+/* ---- compaction ---- */
+
+enum { SMALL = 3000, COUNT = 900 }; /* in extents of 1 MiB: some 300 each */
+
+static struct shard_store *open_compacting(int64_t interval)
+{
+    struct shard_store *s = NULL;
+    struct shard_store_config c = kit_config(suite_dir());
+    c.extent_bytes = MIB;
+    c.flush_interval = 50 * SYS_MS;
+    c.compact_interval = interval;
+    c.compact_bytes_per_s = 64 * MIB;
+    CHECK_OK(shard_store_open(&s, &c));
+    kit_await(s);
+    return s;
+}
+
+static void count_file(void *arg, const char *name, bool is_dir)
+{
+    CHECK(!is_dir && strlen(name) == 8);
+    ++*(uint32_t *)arg;
+}
+
+static uint32_t extent_files(void)
+{
+    char path[64];
+    uint32_t n = 0;
+    snprintf(path, sizeof path, "%s/extents", suite_dir());
+    CHECK_OK(sys_dir_list(path, count_file, &n));
+    return n;
+}
+
+/* Small ones keep their blocks when their neighbours live: of each ten one stays. */
+static void write_and_thin_out(struct shard_store *s, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        CHECK_OK(kit_write(s, i, SMALL));
+    for (uint32_t i = 0; i < count; i++)
+        if (i % 10)
+            CHECK_OK(kit_delete(s, i));
+    CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
+}
+
+static void check_thinned(struct shard_store *s, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        enum err e = kit_read(s, i, SMALL, 0, SMALL);
+        suite_check(e == (i % 10 ? ERR_NOT_FOUND : OK), __FILE__, __LINE__, "shard %u reads %s", i,
+                    err_name(e));
+    }
+    CHECK_EQ(kit_count(s), (count + 9) / 10);
+    CHECK_EQ(stats_of(s).shards, (count + 9) / 10);
+}
+
+static void await_files(struct shard_store *s, uint32_t most)
+{
+    int64_t until = sys_now() + 60 * SYS_SECOND;
+    while (extent_files() > most && sys_now() < until)
+        sys_sleep_until(sys_now() + 10 * SYS_MS);
+    suite_check(extent_files() <= most, __FILE__, __LINE__, "%u extents", extent_files());
+    CHECK(!stats_of(s).failed);
+}
+
+static void compacts(void)
+{
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = open_compacting(100 * SYS_MS);
+    write_and_thin_out(s, COUNT);
+    await_files(s, 2);
+    CHECK(stats_of(s).extents_removed >= 2 && stats_of(s).compacted_bytes > 0);
+    check_thinned(s, COUNT);
+    shard_store_close(s);
+    for (int lost = 0; lost < 2; lost++) { /* the index and the extents say the same */
+        if (lost)
+            kit_lose_index(suite_dir());
+        s = open_compacting(100 * SYS_MS);
+        if (!lost)
+            check_thinned(s, COUNT);
+        for (uint32_t i = 0; i < COUNT; i += 10)
+            CHECK_OK(kit_read(s, i, SMALL, 0, SMALL));
+        shard_store_close(s);
+    }
+}
+
+/* Without holes in files: large records come back as well. */
+static void compacts_without_punching(void)
+{
+    CHECK_OK(kit_format(suite_dir()));
+    sim_disk_no_holes(1, true);
+    struct shard_store *s = open_compacting(100 * SYS_MS);
+    for (uint32_t i = 0; i < 40; i++)
+        CHECK_OK(kit_write(s, i, LENGTH));
+    uint32_t before = extent_files();
+    for (uint32_t i = 0; i < 40; i++)
+        if (i % 4)
+            CHECK_OK(kit_delete(s, i));
+    CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
+    await_files(s, before / 3 + 1);
+    for (uint32_t i = 0; i < 40; i++)
+        CHECK_ERR(kit_read(s, i, LENGTH, 0, LENGTH), i % 4 ? ERR_NOT_FOUND : OK);
+    CHECK(stats_of(s).compacted_bytes > 0);
+    shard_store_close(s);
+}
+
+/* A record that does not verify is not copied: it stays where it is, seen as what it is. */
+static void keeps_rot(void)
+{
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = open_compacting(SYS_SECOND);
+    write_and_thin_out(s, COUNT);
+    struct stored_shard shard = kit_shard(10, SMALL);
+    struct index_entry entry;
+    char path[64];
+    CHECK_OK(index_lookup(s, KIT_POOL, &shard.id, &entry));
+    snprintf(path, sizeof path, "%s/extents/%08u", suite_dir(), entry.place.extent);
+    CHECK_OK(sim_disk_flip(1, path, entry.place.offset + 1000, 1));
+    await_files(s, 3);
+    CHECK_ERR(kit_read(s, 10, SMALL, 0, SMALL), ERR_CORRUPT);
+    CHECK_OK(kit_write(s, 10, SMALL)); /* repaired: the old one keeps nothing any more */
+    CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
+    CHECK_OK(kit_write(s, 5000, SMALL));
+    CHECK_OK(kit_delete(s, 5000));
+    await_files(s, 2);
+    check_thinned(s, COUNT);
+    shard_store_close(s);
+}
+
+struct rival {
+    struct shard_store *s;
+    uint32_t begin, deleted[COUNT], count;
+    bool stop;
+};
+
+/* Deletes and second commits of the very shards that are being copied. */
+static void rival_main(void *arg)
+{
+    struct rival *r = arg;
+    for (uint32_t i = 0; i < COUNT && !r->stop; i += 10) {
+        if (i / 10 % 3 == 0) {
+            CHECK_OK(kit_delete(r->s, i));
+            r->deleted[r->count++] = i;
+        } else if (i / 10 % 3 == 1) {
+            CHECK_OK(kit_write(r->s, i, SMALL));
+        }
+        if (i % 50 == 0)
+            sys_sleep_until(sys_now() + SYS_MS);
+    }
+}
+
+static void rivals(void)
+{
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = open_compacting(10 * SYS_MS);
+    struct rival r = {.s = s};
+    struct sys_thread *t = NULL;
+    write_and_thin_out(s, COUNT);
+    CHECK_OK(sys_thread_start(&t, "rival", 0, rival_main, &r));
+    sys_thread_join(t);
+    await_files(s, 2);
+    for (uint32_t i = 0; i < COUNT; i += 10) {
+        bool gone = false;
+        for (uint32_t k = 0; k < r.count; k++)
+            gone |= r.deleted[k] == i;
+        CHECK_ERR(kit_read(s, i, SMALL, 0, SMALL), gone ? ERR_NOT_FOUND : OK);
+    }
+    CHECK_OK(shard_store_flush(s, KIT_DEADLINE)); /* until then a second commit counts for two */
+    CHECK_EQ(kit_count(s), COUNT / 10 - r.count);
+    CHECK_EQ(stats_of(s).shards, COUNT / 10 - r.count);
+    shard_store_close(s);
+}
+
+/* A full disk gets room from what only compaction can give back. */
+static void full_of_fragments(void)
+{
+    sim_disk_limit(1, 16 * MIB);
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = open_compacting(200 * SYS_MS);
+    uint32_t n = 0;
+    enum err e = OK;
+    while (!e) {
+        e = kit_write(s, n, SMALL);
+        n += e == OK;
+    }
+    CHECK_ERR(e, ERR_DISK_FULL);
+    CHECK(stats_of(s).mark >= DISK_MARK_BACKFILLFULL);
+    for (uint32_t i = 0; i < n; i++)
+        if (i % 10)
+            CHECK_OK(kit_delete(s, i));
+    int64_t until = sys_now() + 60 * SYS_SECOND;
+    while (stats_of(s).mark > DISK_MARK_NONE && sys_now() < until)
+        sys_sleep_until(sys_now() + 10 * SYS_MS);
+    CHECK_EQ(stats_of(s).mark, DISK_MARK_NONE);
+    check_thinned(s, n);
+    shard_store_close(s);
+}
+
+/* What a crash left preallocated behind the last record is cut off. */
+static void preallocated_main(void *arg)
+{
+    struct shard_store *s = kit_open(arg);
+    CHECK_OK(kit_write(s, 1, LENGTH));
+    CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
+    sim_crash(sim_self());
+}
+
+static void trims(void)
+{
+    char path[64];
+    struct sys_file *f = NULL;
+    uint64_t before = 0, after = 0;
+    CHECK_OK(kit_format(suite_dir()));
+    CHECK_OK(sys_dir_sync(suite_dir()));
+    CHECK_OK(sys_dir_sync("/"));
+    int pid = sim_spawn("crashing", 1, preallocated_main, (void *)(uintptr_t)suite_dir());
+    while (sim_alive(pid))
+        sys_sleep_until(sys_now() + SYS_MS);
+    snprintf(path, sizeof path, "%s/extents/00000001", suite_dir());
+    CHECK_OK(sys_file_open(path, SYS_OPEN_READ, &f));
+    CHECK_OK(sys_file_allocated(f, &before));
+    struct shard_store *s = open_compacting(50 * SYS_MS);
+    CHECK_OK(kit_write(s, 2, LENGTH)); /* another extent */
+    sys_sleep_until(sys_now() + SYS_SECOND);
+    CHECK_OK(sys_file_allocated(f, &after));
+    suite_check(before > 2 * MIB && after < MIB / 2, __FILE__, __LINE__, "%llu, then %llu",
+                (unsigned long long)before, (unsigned long long)after);
+    CHECK_OK(kit_read(s, 1, LENGTH, 0, LENGTH));
+    sys_file_close(f);
+    shard_store_close(s);
+}
+
 static const struct test tests[] = {
+    {"compaction: extents are emptied and removed", compacts},
+    {"compaction without holes", compacts_without_punching},
+    {"compaction keeps what has rotted", keeps_rot},
+    {"compaction beside deletes and second commits", rivals},
+    {"a disk full of fragments", full_of_fragments},
+    {"what a crash left preallocated", trims},
     {"marks of a configured capacity", marks_of_a_cap},
     {"marks of the file system", marks_of_the_file_system},
     {0},
