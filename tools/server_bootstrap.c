@@ -146,6 +146,8 @@ enum err server_join(struct server *s)
 
 /* ---- the first pool and the first user ---- */
 
+/* Until the outcome is known: what is made here exists or it does not, and making it again is refused
+ * with ERR_EXISTS, so that doubt is no reason to give up. */
 static enum err execute(struct server *s, Command *command)
 {
     struct arena arena;
@@ -155,7 +157,7 @@ static enum err execute(struct server *s, Command *command)
         Result *result = NULL;
         struct request_context ask = request();
         e = metadata_execute(s->metadata, &ask, command, &arena, &result);
-    } while (e != OK && err_retryable(e) && pause_or_stop());
+    } while ((err_retryable(e) || e == ERR_UNKNOWN_OUTCOME) && pause_or_stop());
     arena_release(&arena);
     return e;
 }
