@@ -31,7 +31,7 @@ FLOOR_LIBS := $B/libposix.a $B/libsim.a $B/libleveldb.a $B/libmemory.a
 
 UNIT_SIM_C   := $(shell find tests/unit -name 'test_*.c' -not -path '*_posix/*' 2>/dev/null | sort)
 UNIT_POSIX_C := $(shell find tests/unit -path '*_posix/test_*.c' 2>/dev/null | sort)
-CHECK_C      := $(wildcard tests/check/*.c)
+CHECK_C      := $(filter-out tests/check/main.c,$(wildcard tests/check/*.c))
 UNIT_SIM     := $(UNIT_SIM_C:%.c=$B/%)
 UNIT_POSIX   := $(UNIT_POSIX_C:%.c=$B/%)
 
@@ -39,7 +39,7 @@ UNIT_POSIX   := $(UNIT_POSIX_C:%.c=$B/%)
 	unit-posix-programs print-unit print-unit-posix install clean help packages
 .SECONDARY:
 #: make                build everything; names the packages that are missing
-all: $B/cairn
+all: $B/cairn $B/check-history
 
 #: make demo           set up, build, and watch a cluster survive two lost disks
 demo:
@@ -107,6 +107,11 @@ packages:
 
 $B/cairn: $B/tools/main.o $B/libcairn.a $B/libposix.a $B/libleveldb.a
 	$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $B/libcairn.a $B/libposix.a $B/libleveldb.a -Wl,--end-group $(LIBS)
+
+# Judges a history that a test of real processes has recorded (tests/check/README.md).
+$B/check-history: $B/tests/check/main.o $B/libcheck.a $B/libcairn.a $B/libposix.a
+	$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+	@ln -sf $(VARIANT)/check-history build/check-history
 
 SIM_O := $(patsubst %.c,$B/%.o,$(wildcard tests/sim/*.c))
 $B/sim-run: $(SIM_O) $B/libcheck.a $B/libcairn.a $B/libsim.a $B/libmemory.a
