@@ -114,8 +114,10 @@ $B/check-history: $B/tests/check/main.o $B/libcheck.a $B/libcairn.a $B/libposix.
 	@ln -sf $(VARIANT)/check-history build/check-history
 
 SIM_O := $(patsubst %.c,$B/%.o,$(wildcard tests/sim/*.c))
+# What tests/sim/watch.c sees of every member.
+SIM_WRAP := raft_new raft_step state_open apply_command
 $B/sim-run: $(SIM_O) $B/libcheck.a $B/libcairn.a $B/libsim.a $B/libmemory.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $(SIM_O) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+	$(CC) $(LDFLAGS_ALL) $(SIM_WRAP:%=-Wl,--wrap=%) -o $@ $(SIM_O) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
 	@ln -sf $(VARIANT)/sim-run build/sim
 
 build/gen/%.pb-c.c build/gen/%.pb-c.h: %.proto

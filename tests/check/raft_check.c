@@ -542,22 +542,23 @@ void raft_check_applied(struct raft_check *c, uint64_t member, uint64_t index, c
     digest = digest ? digest : 1;
     c->counts.applied++;
     if (index <= a->applied)
-        violated(c, "state machine %" PRIu64 " applies %" PRIu64 " again, behind %" PRIu64, member,
-                 index, a->applied);
+        violated(c, "state machine %016" PRIx64 " applies %" PRIu64 " again, behind %" PRIu64,
+                 member, index, a->applied);
     a->applied = index;
     if (known->digest && known->digest != digest)
         violated(c,
-                 "state machine %" PRIu64 " applies another command than was committed as %" PRIu64,
+                 "state machine %016" PRIx64
+                 " applies another command than was committed as %" PRIu64,
                  member, index);
     if (known->applied) {
         c->counts.compared++;
         if (known->applied_digest != digest)
-            violated(c, "state machine safety: %" PRIu64 " applies another command as %" PRIu64,
+            violated(c, "state machine safety: %016" PRIx64 " applies another command as %" PRIu64,
                      member, index);
         else if (known->hash != hash)
             violated(c,
-                     "state machine %" PRIu64 " differs behind index %" PRIu64 ": hash %016" PRIx64
-                     ", elsewhere %016" PRIx64,
+                     "state machine %016" PRIx64 " differs behind index %" PRIu64
+                     ": hash %016" PRIx64 ", elsewhere %016" PRIx64,
                      member, index, hash, known->hash);
     }
     known->applied = true;

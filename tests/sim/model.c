@@ -1,76 +1,50 @@
 #include "tests/sim/model.h"
+#include <stdio.h>
 #include <string.h>
+#include "common/base/digest.h"
+#include "common/base/text.h"
 #include "common/sys/sys.h"
+#include "tests/check/memory.h"
 
 #define LARGE (UINT64_C(1) << 62)
-enum { PART_BYTES = 5 << 20 };
 
-bool model_begin(struct model_key *k, uint64_t value)
+struct content {
+    uint64_t value, seed;
+};
+struct model {
+    struct content *contents;
+    size_t n, room;
+};
+
+struct model *model_new(void)
 {
-    if (k->count == MODEL_PENDING_MAX)
-        return false;
-    k->pending[k->count++] = value;
-    return true;
+    return check_alloc(sizeof(struct model));
 }
 
-static bool take(struct model_key *k, uint64_t value)
-{
-    for (uint32_t i = k->count; i-- > 0;)
-        if (k->pending[i] == value) {
-            memmove(k->pending + i, k->pending + i + 1, (--k->count - i) * sizeof k->pending[0]);
-            return true;
-        }
-    return false;
-}
-
-void model_done(struct model_key *k, uint64_t value)
-{
-    (void)take(k, value);
-    k->value = value;
-}
-
-void model_refused(struct model_key *k, uint64_t value)
-{
-    (void)take(k, value);
-}
-
-bool model_saw(struct model_key *k, uint64_t value)
-{
-    if (k->value == value)
-        return true;
-    if (!take(k, value))
-        return false;
-    k->value = value;
-    return true;
-}
-
-bool model_candidate(const struct model_key *k, uint32_t i, uint64_t *value)
-{
-    if (i > k->count)
-        return false;
-    *value = i == 0 ? k->value : k->pending[i - 1];
-    return true;
-}
-
-uint64_t model_value(uint64_t random, bool large)
+uint64_t model_seed(uint64_t random, bool large)
 {
     return (random & ~LARGE) | 1 | (large ? LARGE : 0);
 }
 
-size_t model_size(uint64_t value)
+bool model_large(uint64_t seed)
+{
+    return seed & LARGE;
+}
+
+size_t model_size(uint64_t seed)
 {
     static const uint32_t sizes[] = {0,     1,      63,     4096,   16384,   16385,
                                      20480, 100000, 131072, 262145, 1048577, 1500000};
-    if (value & LARGE)
-        return PART_BYTES + value % 100000;
-    return sizes[(value >> 1) % (sizeof sizes / sizeof sizes[0])];
+    if (seed & LARGE)
+        return MODEL_PART + seed % 100000;
+    return sizes[(seed >> 1) % (sizeof sizes / sizeof sizes[0])];
 }
 
-uint8_t *model_bytes(uint64_t value)
+uint8_t *model_bytes(uint64_t seed)
 {
-    size_t n = model_size(value);
+    size_t n = model_size(seed);
     uint8_t *out = sys_alloc(n + 8);
-    uint64_t x = value * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    uint64_t x = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
     for (size_t i = 0; i < n; i += 8) {
         x ^= x << 13;
         x ^= x >> 7;
@@ -80,12 +54,52 @@ uint8_t *model_bytes(uint64_t value)
     return out;
 }
 
-bool model_is(uint64_t value, size_t offset, const void *data, size_t n)
+uint64_t model_value(const char *etag)
 {
-    size_t size = value ? model_size(value) : 0;
-    if (!value || offset > size || n > size - offset)
+    return xxh64(etag, strlen(etag), 0);
+}
+
+static void add(struct model *m, const char *etag, uint64_t seed)
+{
+    uint64_t value = model_value(etag);
+    if (model_find(m, value))
+        return;
+    m->contents = check_grow(m->contents, m->n, &m->room, sizeof *m->contents);
+    m->contents[m->n++] = (struct content){value, seed};
+}
+
+uint64_t model_add(struct model *m, uint64_t seed, const uint8_t *bytes, bool parts,
+                   char etag[MODEL_ETAG])
+{
+    uint8_t md5[2][MD5_BYTES], both[MD5_BYTES];
+    digest_md5(bytes, model_size(seed), both);
+    hex_encode(both, MD5_BYTES, etag);
+    add(m, etag, seed);
+    if (parts) {
+        digest_md5(bytes, MODEL_PART, md5[0]);
+        digest_md5(bytes + MODEL_PART, model_size(seed) - MODEL_PART, md5[1]);
+        digest_md5(md5, sizeof md5, both);
+        hex_encode(both, MD5_BYTES, etag);
+        strcat(etag, "-2");
+        add(m, etag, seed);
+    }
+    return model_value(etag);
+}
+
+uint64_t model_find(const struct model *m, uint64_t value)
+{
+    for (size_t i = m->n; i-- > 0;)
+        if (m->contents[i].value == value)
+            return m->contents[i].seed;
+    return 0;
+}
+
+bool model_is(uint64_t seed, size_t offset, const void *data, size_t n)
+{
+    size_t size = model_size(seed);
+    if (offset > size || n > size - offset)
         return false;
-    uint8_t *bytes = model_bytes(value);
+    uint8_t *bytes = model_bytes(seed);
     bool same = memcmp(bytes + offset, data, n) == 0;
     sys_free(bytes);
     return same;

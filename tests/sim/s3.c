@@ -66,6 +66,7 @@ void s3_send(struct gateway *g, const struct s3_request *r, struct s3_answer *ou
         {"Authorization", authorization},
         {"Range", r->range},
         {"If-None-Match", r->if_none_match},
+        {"If-Match", r->if_match},
         {"x-amz-copy-source", r->copy_source},
         {"amz-sdk-invocation-id", r->invocation},
         {"amz-sdk-request", r->invocation ? attempt : NULL},

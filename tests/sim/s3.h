@@ -10,7 +10,7 @@ struct s3_request {
     const void *body;
     size_t n;
     /* headers; NULL: none */
-    const char *range, *if_none_match, *copy_source, *invocation;
+    const char *range, *if_none_match, *if_match, *copy_source, *invocation;
     uint32_t attempt; /* of the invocation, from 1 */
 };
 struct s3_answer {

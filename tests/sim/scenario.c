@@ -3,6 +3,7 @@
 #include <string.h>
 #include "common/sys/sim/sim.h"
 #include "tests/sim/nemesis.h"
+#include "tests/sim/watch.h"
 
 #define TIME_LIMIT (3600 * SYS_SECOND)
 
@@ -86,8 +87,8 @@ static void shape(const struct plan *plan, struct sim_cluster *c, struct workloa
     static const int64_t pauses[] = {0, 400 * SYS_MS, 2 * SYS_SECOND, 5 * SYS_SECOND};
     uint64_t seed = plan->seed, dice = ~seed;
     shape_cluster(&dice, c);
-    uint32_t clients = 1 + (uint32_t)nemesis_below(&dice, 3);
-    uint32_t operations = 12 + (uint32_t)nemesis_below(&dice, 20);
+    uint32_t clients = 2 + (uint32_t)nemesis_below(&dice, 4);
+    uint32_t operations = 20 + (uint32_t)nemesis_below(&dice, 40);
     *w = (struct workload){
         .cluster = c,
         .clients = clients < plan->clients ? clients : plan->clients,
@@ -138,6 +139,8 @@ void scenario_run(const struct plan *plan, struct outcome *out)
     faults_choose(&faults, plan->seed % 16 == 0);
     uint64_t on = faults.on;
     faults.on &= plan->kinds;
+    workload_init(&work);
+    watch_start(&work);
     sim_cluster_start(&cluster);
     cluster.client = sim_spawn("client", SIM_CLIENT_HOST, workload_main, &work);
     sim_restart_after(cluster.client, cluster.restart_after);
@@ -147,6 +150,9 @@ void scenario_run(const struct plan *plan, struct outcome *out)
         workload_fail(&work, "no end in %lld s of virtual time, in phase %d",
                       (long long)(TIME_LIMIT / SYS_SECOND), (int)work.phase);
     judge_exits(&cluster, &work);
+    workload_judge(&work, plan->trace);
+    if (plan->trace)
+        watch_tell();
     struct sim_stats stats = sim_end();
     *out = (struct outcome){.hash = stats.hash,
                             .crashes = stats.crashes,

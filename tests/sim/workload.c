@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "common/sys/sim/sim.h"
+#include "tests/check/linearizable.h"
 #include "tests/sim/check.h"
 #include "tests/sim/s3.h"
 
@@ -61,29 +62,21 @@ static void work(struct workload *w)
         sys_thread_join(threads[i]);
 }
 
-/* Everything that was acknowledged is there, within a bound. */
+/* Every key can be read and all can be listed, within a bound; what they show is judged later. */
 static void read_all(struct workload *w, const char *when)
 {
-    for (uint32_t n = 0; n < w->clients; n++) {
-        struct client *c = &w->client[n];
-        int tries = 0;
-        for (uint32_t key = 0; key < WORK_KEYS && !w->failed; key++) {
-            for (; !operation_get(c, key) && !w->failed && tries < PATIENCE; tries++)
-                sys_sleep_until(sys_now() + 500 * SYS_MS);
-            if (tries == PATIENCE)
-                workload_fail(w, "%s: client %u key %u cannot be read", when, n, key);
-        }
-        for (; !w->failed && !operation_list(c) && tries < PATIENCE; tries++)
+    struct client *c = &w->client[0];
+    int tries = 0;
+    for (uint32_t key = 0; key < WORK_KEYS_MAX + WORK_CLAIMS && !w->failed; key++) {
+        for (; !operation_get(c, key) && !w->failed && tries < PATIENCE; tries++)
             sys_sleep_until(sys_now() + 500 * SYS_MS);
         if (tries == PATIENCE)
-            workload_fail(w, "%s: client %u cannot list", when, n);
+            workload_fail(w, "%s: key %u cannot be read", when, key);
     }
-    for (uint32_t i = 0; i < WORK_CLAIMS; i++)
-        for (int tries = 0; !w->failed && !operation_get_claim(&w->client[0], i); tries++) {
-            if (tries == PATIENCE)
-                workload_fail(w, "%s: claim %u cannot be read", when, i);
-            sys_sleep_until(sys_now() + 500 * SYS_MS);
-        }
+    for (; !w->failed && !operation_list(c) && tries < PATIENCE; tries++)
+        sys_sleep_until(sys_now() + 500 * SYS_MS);
+    if (tries == PATIENCE)
+        workload_fail(w, "%s: the bucket cannot be listed", when);
 }
 
 /* Beyond what the pool survives: an answer is an error or the right bytes. */
@@ -91,9 +84,8 @@ static void read_what_is_lost(struct workload *w)
 {
     if (!w->lost)
         check_lose_disks(w, w->cluster->m + 1);
-    for (uint32_t n = 0; n < w->clients; n++)
-        for (uint32_t key = 0; key < WORK_KEYS && !w->failed; key++)
-            (void)operation_get(&w->client[n], key);
+    for (uint32_t key = 0; key < WORK_KEYS_MAX && !w->failed; key++)
+        (void)operation_get(&w->client[0], key);
 }
 
 static void check(struct workload *w)
@@ -116,20 +108,16 @@ static void check(struct workload *w)
         read_what_is_lost(w);
 }
 
-void workload_main(void *arg)
+/* Clients take the gateways in turn: each gateway has its own idea of who leads. */
+static void run_phases(struct workload *w, struct server *servers)
 {
-    struct workload *w = arg;
-    struct server *s = sys_alloc(sizeof *s);
-    struct config config;
-    if (sim_cluster_connect(w->cluster, s, &config) != OK)
-        workload_fail(w, "no gateway: %s", s->problem);
     for (uint32_t i = 0; i < w->clients; i++) {
         w->client[i].work = w;
         w->client[i].number = i;
-        w->client[i].gateway = s->gateway;
+        w->client[i].gateway = servers[i % w->gateways].gateway;
     }
     if (!w->failed && w->phase == PHASE_START) {
-        if (!make_bucket(w, s->gateway))
+        if (!make_bucket(w, servers[0].gateway))
             workload_fail(w, "the bucket could not be made");
         else
             w->phase = PHASE_WORK;
@@ -143,7 +131,46 @@ void workload_main(void *arg)
     if (!w->failed)
         check(w);
     w->phase = PHASE_END;
-    server_stop(s);
-    sys_free(s);
-    config_release(&config);
+}
+
+void workload_init(struct workload *w)
+{
+    w->history = history_new();
+    w->model = model_new();
+}
+
+void workload_main(void *arg)
+{
+    struct workload *w = arg;
+    struct server *servers = sys_alloc(WORK_GATEWAYS * sizeof *servers);
+    struct config configs[WORK_GATEWAYS];
+    if (!w->keys) {
+        w->keys = 2 + (uint32_t)(sim_random() % (WORK_KEYS_MAX - 1));
+        /* The embedded form's gateway brings all of the cluster with it. */
+        w->gateways = w->cluster->embedded ? 1 : 1 + (uint32_t)(sim_random() % WORK_GATEWAYS);
+    }
+    for (uint32_t i = 0; i < w->gateways; i++)
+        if (sim_cluster_connect(w->cluster, &servers[i], &configs[i]) != OK)
+            workload_fail(w, "no gateway: %s", servers[i].problem);
+    run_phases(w, servers);
+    for (uint32_t i = 0; i < w->gateways; i++) {
+        server_stop(&servers[i]);
+        config_release(&configs[i]);
+    }
+    sys_free(servers);
+}
+
+void workload_judge(struct workload *w, bool tell)
+{
+    struct linearizable_report report;
+    enum linearizable verdict = linearizable_check(w->history, LINEARIZABLE_STEPS, &report);
+    if (verdict != LINEARIZABLE) {
+        workload_fail(w, "the history of %s %s", history_name(w->history, report.key),
+                      verdict == NOT_LINEARIZABLE ? "is not linearizable"
+                                                  : "takes too long to judge");
+        tell = true;
+    }
+    if (tell)
+        linearizable_print(&report, w->history, stderr);
+    linearizable_report_release(&report);
 }

@@ -1,33 +1,30 @@
-/* Random client work, and a model of what each key may hold (model.h).
+/* Random client work on keys that all clients share. What each did, and what it was told, goes into a
+ * history (tests/check/history.h) outside of the simulated processes; workload_judge asks in the end
+ * whether it is linearizable.
  *
- * Each client owns its keys, so its history is sequential. Beside them all clients fight for claims:
- * conditional puts of which one may win. The process that runs the clients and their gateway may
- * crash at any time: it goes on where it was. */
+ * The process that runs the clients and their one or two gateways may crash at any time: what was
+ * under way then has no known outcome, and the clients go on where they were. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+#include "tests/check/history.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/model.h"
 
-enum { WORK_KEYS = 6, WORK_CLIENTS_MAX = 4, WORK_CLAIMS = 8 };
+enum { WORK_KEYS_MAX = 6, WORK_CLIENTS_MAX = 5, WORK_CLAIMS = 10, WORK_GATEWAYS = 2 };
 enum phase { PHASE_START, PHASE_WORK, PHASE_HEAL, PHASE_CHECK, PHASE_END };
 
 struct client {
     struct workload *work;
     struct gateway *gateway;
-    uint32_t number, step; /* operations done or given up */
-    struct model_key keys[WORK_KEYS];
-};
-
-struct claim {
-    uint64_t winner;
-    uint64_t tries[WORK_CLIENTS_MAX]; /* what each has ever tried; 0: nothing */
-    uint32_t open;                    /* tries that may win or have won unseen */
+    uint32_t number, step, claims;        /* operations and claims begun */
+    char seen[WORK_KEYS_MAX][MODEL_ETAG]; /* what it last saw there; "": nothing */
 };
 
 struct workload {
     struct sim_cluster *cluster;
     uint32_t clients, operations; /* operations of each client */
+    uint32_t keys, gateways;      /* 0: chosen by the process */
     int64_t pause;                /* at most, between two operations */
     bool large;                   /* multipart uploads among them */
     bool lose_disks;              /* m disks at once, when all is whole */
@@ -38,20 +35,27 @@ struct workload {
     enum phase phase;             /* the nemesis works in PHASE_WORK, heals, sets PHASE_CHECK */
     /* out */
     struct client client[WORK_CLIENTS_MAX];
-    struct claim claims[WORK_CLAIMS];
+    struct history *history;
+    struct model *model;
     uint64_t puts, gets, deletes, lists, copies, uploads, refused;
     bool failed;
     char problem[400];
 };
+/* Before the world begins: what outlives the process. */
+void workload_init(struct workload *w);
 /* A simulated process's main function; arg is a struct workload. Ends when all has been checked. */
 void workload_main(void *arg);
 void workload_fail(struct workload *w, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* After the world: whether the history is linearizable. What is not is explained on stderr. */
+void workload_judge(struct workload *w, bool tell);
 
 /* operations.c: one random operation of a client. */
 void operation_random(struct client *c);
-/* Reads a key; false when the answer was "not now". */
+/* Reads a key: the shared ones, then the claims. False when the answer was "not now". */
 bool operation_get(struct client *c, uint32_t key);
-bool operation_list(struct client *c);
-/* Whether a claim's key holds what it may; false: "not now". */
-bool operation_get_claim(struct client *c, uint32_t claim);
+
+/* operations_more.c */
+bool operation_list(struct client *c); /* false: "not now" */
+void operation_copy(struct client *c, uint32_t from, uint32_t key);
+void operation_upload(struct client *c, uint32_t key);
