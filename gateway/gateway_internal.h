@@ -63,6 +63,8 @@ enum err op_execute(struct op *op, Command *command, Result **result);
 enum s3_error op_check_owner(struct op *op, const BucketInfo *bucket);
 /* The request's bucket; checked. *time: the log time at which a write begins. */
 enum s3_error op_find_bucket(struct op *op, BucketInfo **bucket, int64_t *time);
+/* What a write learns with its first query: a body that metadata cannot take is not asked for. */
+enum s3_error op_may_grow(struct op *op, const Answer *answer);
 /* The same for a write that needs no log time: *known when it comes from memory, and whoever is then
  * refused because there is no such bucket must ask op_find_bucket. */
 enum s3_error op_known_bucket(struct op *op, BucketInfo **bucket, bool *known);

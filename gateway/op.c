@@ -105,9 +105,16 @@ enum s3_error op_find_bucket(struct op *op, BucketInfo **bucket, int64_t *time)
         return S3_INTERNAL_ERROR;
     known_buckets_note(&op->gateway->buckets, answer->bucket);
     *bucket = answer->bucket;
-    if (time)
-        *time = answer->time;
-    return op_check_owner(op, answer->bucket);
+    enum s3_error s = op_check_owner(op, answer->bucket);
+    if (!time || s != S3_OK)
+        return s;
+    *time = answer->time;
+    return op_may_grow(op, answer);
+}
+
+enum s3_error op_may_grow(struct op *op, const Answer *answer)
+{
+    return answer->growth_refused ? op_failed(op, ERR_METADATA_FULL) : S3_OK;
 }
 
 enum s3_error op_known_bucket(struct op *op, BucketInfo **bucket, bool *known)

@@ -124,6 +124,8 @@ enum s3_error op_upload_part(struct op *op)
     if (s == S3_OK)
         s = find_upload(op, id, 0, 1, &upload);
     if (s == S3_OK)
+        s = op_may_grow(op, upload);
+    if (s == S3_OK)
         s = body_open(&source, op->exchange, &op->auth, &config);
     if (s == S3_OK)
         s = op_store_body(op, source, upload->upload->head->pool, upload->time, 0, &body, &written);
@@ -162,6 +164,8 @@ enum s3_error op_upload_part_copy(struct op *op)
         s = part_number(op, &part.number);
     if (s == S3_OK)
         s = find_upload(op, id, 0, 1, &upload);
+    if (s == S3_OK)
+        s = op_may_grow(op, upload);
     if (s == S3_OK)
         s = op_copy_source(op, &source);
     if (s != S3_OK)

@@ -194,8 +194,11 @@ enum err service_read(struct metadata_service *s, const Query *query, struct are
                       Answer **answer)
 {
     struct state *state = service_state(s);
+    *answer = NULL;
     enum err e = state_query(state, query, arena, answer);
     state_unref(state);
+    if (*answer)
+        (*answer)->growth_refused = service_growth_refused(s);
     return e;
 }
 

@@ -1,6 +1,7 @@
 /* What the map says about redundancy, the health drawn from it, and how a rebuild's progress is told:
  * on maps made by hand. */
 #include <stdio.h>
+#include "common/sys/sys.h"
 #include "tests/unit/suite.h"
 #include "tools/census.h"
 #include "tools/health.h"
@@ -186,6 +187,35 @@ static void every_finding_has_its_name(void)
     cluster_map_free(w.map);
 }
 
+/* What members tell one another, each with its name. */
+static void members_tell(void)
+{
+    struct world w;
+    struct health h;
+    make_world(&w);
+    w.info[0].disk_low = w.info[0].ballast_gone = true;
+    w.info[0].disk_free_bytes = 12 << 20;
+    w.info[1].stalled = true;
+    w.info[2].clock_off = true;
+    w.info[2].clock_offset_ns = -86400 * SYS_SECOND;
+    w.members.clocks_disagree = true;
+    w.members.time_held_ns = 60 * SYS_SECOND;
+    health_judge(&w.facts, &h);
+    static const enum health_code want[] = {
+        HEALTH_CODE_METADATA_DISK_FULL,  HEALTH_CODE_METADATA_CLOCKS_DISAGREE,
+        HEALTH_CODE_METADATA_DISK_HANGS, HEALTH_CODE_METADATA_CLOCK_OFF,
+        HEALTH_CODE_METADATA_TIME_HELD,
+    };
+    CHECK_EQ(h.count, sizeof want / sizeof *want);
+    for (size_t i = 0; i < h.count && i < sizeof want / sizeof *want; i++)
+        CHECK_TEXT(health_name(h.findings[i].code), health_name(want[i]));
+    CHECK_EQ(h.level, HEALTH_ERR);
+    CHECK_TEXT(h.findings[0].text,
+               "metadata server a (12 MiB left, the ballast is gone) all but full");
+    CHECK_TEXT(h.findings[3].text, "metadata server a (-86400.0 s) out of time with the others");
+    cluster_map_free(w.map);
+}
+
 static void metadata_troubles(void)
 {
     struct world w;
@@ -287,6 +317,7 @@ static const struct test tests[] = {
     {"all is well", all_is_well},
     {"every finding has its name", every_finding_has_its_name},
     {"metadata troubles", metadata_troubles},
+    {"members tell of clocks and disks", members_tell},
     {"many names are cut", many_names_are_cut},
     {"codes are described", codes_are_described},
     {"a rebuild goes on", a_rebuild_goes_on},
