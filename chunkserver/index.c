@@ -423,8 +423,8 @@ static void flush_end(struct shard_store *s, struct flush *f, enum err e, bool p
 {
     sys_mutex_lock(&s->lock);
     if (e) {
-        if (e == ERR_CORRUPT)
-            index_lost(s, "it is damaged");
+        if (e == ERR_CORRUPT || e == ERR_NO_SPACE) /* no disk has failed that is only full */
+            index_lost(s, err_text(e));
         else
             store_fail(s, "write of the index", e);
         f->dead.count = 0; /* I4 */
@@ -472,7 +472,10 @@ enum err index_flush(struct shard_store *s, bool partial, bool clean)
     }
     enum err e = flush_write(s, &f, partial, clean);
     flush_end(s, &f, e, partial);
-    return !e ? OK : e == ERR_CORRUPT ? ERR_UNAVAILABLE : ERR_DISK_FAILED;
+    return !e                  ? OK
+           : e == ERR_CORRUPT  ? ERR_UNAVAILABLE
+           : e == ERR_NO_SPACE ? ERR_NO_SPACE
+                               : ERR_DISK_FAILED;
 }
 
 void index_release(struct shard_store *s)

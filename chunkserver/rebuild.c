@@ -117,17 +117,18 @@ void index_rebuild(struct shard_store *s)
     enum err e = ERR_IO;
     s->progress = tell;
     s->progress_arg = s;
-    for (int i = 0; e == ERR_IO && i < ATTEMPTS; i++) {
-        if (i > 0)
+    /* A full disk is waited for: room comes back, a disk that was given up does not. */
+    for (int i = 0; (e == ERR_IO && i < ATTEMPTS) || e == ERR_NO_SPACE; i += e == ERR_IO) {
+        if (i > 0 || e == ERR_NO_SPACE)
             rest(s);
         if (!quiet(s))
             return;
         e = index_start_anew(s);
         if (!e)
             e = recovery_run(s, true);
+        if (!e)
+            e = superblock_note_index(s);
     }
-    if (!e)
-        e = superblock_note_index(s);
     sys_mutex_lock(&s->lock);
     if (!e) {
         s->rebuilding = false;

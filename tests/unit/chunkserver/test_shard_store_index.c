@@ -119,6 +119,30 @@ static void cut_short(void)
     shard_store_close(s);
 }
 
+/* Others have filled the file system when the index is to be written: the disk has not failed. */
+static void without_room(void)
+{
+    struct shard_store_stats st = {0};
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = open_small();
+    fill(s);
+    sim_disk_limit(1, 0);
+    CHECK_ERR(shard_store_flush(s, KIT_DEADLINE), ERR_UNAVAILABLE);
+    for (int64_t until = sys_now() + 30 * SYS_SECOND; sys_now() < until;) {
+        shard_store_stats(s, &st);
+        CHECK(!st.failed && st.rebuilding);
+        sys_sleep_until(sys_now() + SYS_SECOND);
+    }
+    CHECK_ERR(kit_write(s, 900, LENGTH), ERR_UNAVAILABLE);
+    sim_disk_limit(1, UINT64_C(64) << 30);
+    for (; st.rebuilding && !st.failed; shard_store_stats(s, &st))
+        sys_sleep_until(sys_now() + 100 * SYS_MS);
+    CHECK(!st.failed);
+    check_all(s);
+    CHECK_OK(kit_write(s, 900, LENGTH));
+    shard_store_close(s);
+}
+
 /* Copies DIR/index to or from DIR/kept. */
 static void copy_index(bool back)
 {
@@ -259,8 +283,12 @@ static void damaged_row(void)
 }
 
 static const struct test tests[] = {
-    {"lost: rebuilt while open", lost}, {"a rebuild cut short", cut_short},
-    {"of an earlier time", stale},      {"damaged while open", damaged_while_open},
-    {"a damaged row", damaged_row},     {0},
+    {"lost: rebuilt while open", lost},
+    {"a rebuild cut short", cut_short},
+    {"of an earlier time", stale},
+    {"damaged while open", damaged_while_open},
+    {"a damaged row", damaged_row},
+    {"without room", without_room},
+    {0},
 };
 SUITE("shard store, index", tests)
