@@ -76,6 +76,7 @@ static void heal(struct nemesis *n)
         sim_disk_store(c, i, store);
         snprintf(path, sizeof path, "%s/extents", store);
         sim_disk_fail(sim_disk_host(c, i), path, 0, OK, false);
+        sim_disk_lie(sim_disk_host(c, i), path, 0, SIM_WRITE_LOST);
     }
     for (uint32_t i = 0; i < c->metadata_count; i++) {
         sim_disk_fail(1 + i, "/metadata", 0, OK, false);

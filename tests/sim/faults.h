@@ -26,12 +26,18 @@
     X(CUT_ONE_WAY, "one-way cuts")                 \
     X(CUT, "partitions")                           \
     X(SLOW_LINK, "slow links")                     \
+    X(HALF_OPEN, "half-open connections")          \
+    X(LOSSY, "lossy links")                        \
+    X(NARROW, "narrow links")                      \
     X(SKEW, "skewed clocks")                       \
+    X(DRIFT, "drifting clocks")                    \
     X(DISK_SLOW, "slow disks")                     \
     X(DISK_HANG, "hung disks")                     \
     X(DISK_FULL, "full disks")                     \
     X(READ_ERROR, "disk errors")                   \
     X(ROT, "rotten bytes")                         \
+    X(BAD_SECTORS, "bad sectors")                  \
+    X(LIE, "lies of a disk")                       \
     X(WIPE, "wiped disks")                         \
     X(MEMBER_SLOW, "slow disks of members")        \
     X(MEMBER_HANG, "hung disks of members")        \

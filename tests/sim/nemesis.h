@@ -7,7 +7,17 @@
 #include "tests/sim/s3.h"
 
 /* What is on its way back to normal. */
-enum undo_kind { UNDO_CUT, UNDO_DELAY, UNDO_PAUSE, UNDO_SKEW, UNDO_SLOW, UNDO_HANG, UNDO_LIMIT };
+enum undo_kind {
+    UNDO_CUT,
+    UNDO_DELAY,
+    UNDO_LOSS,
+    UNDO_BANDWIDTH,
+    UNDO_PAUSE,
+    UNDO_SKEW,
+    UNDO_SLOW,
+    UNDO_HANG,
+    UNDO_LIMIT
+};
 struct undo {
     enum undo_kind kind;
     uint32_t a, b; /* hosts; pid for a pause; host and 0 or 1 + disk, 0: the member's */

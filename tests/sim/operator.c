@@ -3,10 +3,11 @@
 #include "common/sys/sim/sim.h"
 #include "tests/sim/nemesis.h"
 
-#define IDLE     (20 * SYS_MS)
-#define ON_SIGHT (2 * SYS_MS)
-#define GIVE_UP  (5 * SYS_SECOND)
-enum { TRIES = 4 };
+#define IDLE         (20 * SYS_MS)
+#define ON_SIGHT     (2 * SYS_MS)
+#define GIVE_UP      (5 * SYS_SECOND)
+#define BIT(kind)    (UINT64_C(1) << FAULT_##kind)
+#define HARMS_VICTIM (BIT(READ_ERROR) | BIT(ROT) | BIT(BAD_SECTORS) | BIT(LIE))
 
 static bool view(struct nemesis *n)
 {
@@ -151,7 +152,7 @@ static void replace_failed(struct nemesis *n)
 {
     struct faults *f = n->f;
     char path[SIM_PATH];
-    if (!(f->on & (1u << FAULT_READ_ERROR | 1u << FAULT_ROT)) && !n->lost)
+    if (!(f->on & HARMS_VICTIM) && !n->lost)
         return;
     /* A failed sync fails the disk; the word of it takes a moment. */
     sys_sleep_until(sys_now() + GIVE_UP);

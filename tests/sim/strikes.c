@@ -101,6 +101,13 @@ static void undo(const struct nemesis *n, const struct undo *u)
     case UNDO_DELAY:
         sim_delay(u->a, u->b, 0);
         return;
+    case UNDO_LOSS:
+        sim_loss(u->a, u->b, 0);
+        sim_jitter(u->a, u->b, 0);
+        return;
+    case UNDO_BANDWIDTH:
+        sim_bandwidth(u->a, u->b, 0);
+        return;
     case UNDO_PAUSE:
         sim_pause((int)u->a, false);
         return;
@@ -230,6 +237,25 @@ static bool strike_process(struct nemesis *n, enum fault kind)
 
 /* ---- network ---- */
 
+/* One direction of a link. */
+static bool make_worse(struct nemesis *n, enum fault kind, uint32_t from, uint32_t to, int64_t t)
+{
+    enum undo_kind back = kind == FAULT_LOSSY    ? UNDO_LOSS
+                          : kind == FAULT_NARROW ? UNDO_BANDWIDTH
+                                                 : UNDO_DELAY;
+    if (!remember(n, back, from, to, t))
+        return false;
+    if (kind == FAULT_LOSSY) {
+        sim_loss(from, to, 1 + (unsigned)below(n, 40));
+        sim_jitter(from, to, some_time(n, 200 * SYS_MS));
+    } else if (kind == FAULT_NARROW) {
+        sim_bandwidth(from, to, (UINT64_C(64) << 10) << below(n, 8));
+    } else {
+        sim_delay(from, to, some_time(n, 3 * SYS_SECOND));
+    }
+    return true;
+}
+
 static bool strike_network(struct nemesis *n, enum fault kind)
 {
     int64_t t = some_time(n, 12 * SYS_SECOND) + SYS_MS;
@@ -242,12 +268,12 @@ static bool strike_network(struct nemesis *n, enum fault kind)
     }
     bool back = below(n, 2);
     uint32_t from = back ? b : a, to = back ? a : b;
-    if (kind == FAULT_SLOW_LINK) {
-        if (!remember(n, UNDO_DELAY, from, to, t))
-            return false;
-        sim_delay(from, to, some_time(n, 3 * SYS_SECOND));
+    if (kind == FAULT_HALF_OPEN) {
+        sim_half_open(from, to);
         return true;
     }
+    if (kind == FAULT_SLOW_LINK || kind == FAULT_LOSSY || kind == FAULT_NARROW)
+        return make_worse(n, kind, from, to, t);
     if (n->undo_count + 2 > UNDOS_MAX)
         return false;
     (void)remember(n, UNDO_CUT, from, to, t);
@@ -283,21 +309,42 @@ static bool fill(struct nemesis *n, uint32_t host, uint64_t room, int64_t t)
     return true;
 }
 
-static bool harm_victim(struct nemesis *n, bool rot)
+/* With no room at all a chunkserver that starts gives up and is started again. */
+static bool fill_chunks(struct nemesis *n, uint32_t host, int64_t t)
 {
+    struct sim_cluster *c = n->f->cluster;
+    uint64_t room = below(n, 2) ? DISK_ROOM : 0;
+    if (c->embedded)
+        return false;
+    for (uint32_t i = 0; i < sim_disk_count(c) && room == 0; i++)
+        if (sim_disk_host(c, i) == host)
+            sim_disk_may_exit(c, i);
+    return fill(n, host, room, t);
+}
+
+static bool harm_victim(struct nemesis *n, enum fault kind)
+{
+    static const enum sim_disk_lie lies[] = {SIM_WRITE_LOST, SIM_WRITE_MISDIRECTED, SIM_SYNC_LOST};
     struct faults *f = n->f;
     uint32_t host = sim_disk_host(f->cluster, f->victim);
-    char store[SIM_PATH], path[SIM_PATH + 32];
+    char store[SIM_PATH], extents[SIM_PATH + 16], path[SIM_PATH + 32];
     sim_disk_store(f->cluster, f->victim, store);
+    snprintf(extents, sizeof extents, "%s/extents", store);
     sim_disk_may_exit(f->cluster, f->victim);
-    if (!rot) {
-        snprintf(path, sizeof path, "%s/extents", store);
-        sim_disk_fail(host, path, 1 + below(n, 40), ERR_IO, false);
+    if (kind == FAULT_READ_ERROR) {
+        sim_disk_fail(host, extents, 1 + below(n, 40), ERR_IO, false);
         return true;
     }
-    uint64_t extents = 1 + below(n, 3), offset = below(n, EXTENT_BYTES);
-    snprintf(path, sizeof path, "%s/extents/%08u", store, (unsigned)extents);
     f->work->may_rot = true;
+    if (kind == FAULT_LIE) {
+        enum sim_disk_lie lie = lies[below(n, 3)];
+        sim_disk_lie(host, extents, 1 + below(n, 20), lie);
+        return true;
+    }
+    uint64_t number = 1 + below(n, 3), offset = below(n, EXTENT_BYTES);
+    snprintf(path, sizeof path, "%s/%08u", extents, (unsigned)number);
+    if (kind == FAULT_BAD_SECTORS)
+        return sim_disk_bad_sectors(host, path, offset, 1 + below(n, 20000)) == OK;
     return sim_disk_flip(host, path, offset, (uint8_t)(1 + below(n, 255))) == OK;
 }
 
@@ -308,8 +355,8 @@ static bool strike_disk(struct nemesis *n, enum fault kind)
     if (kind == FAULT_DISK_SLOW || kind == FAULT_DISK_HANG)
         return slow_or_hang(n, kind == FAULT_DISK_SLOW, host, disk, t);
     if (kind == FAULT_DISK_FULL)
-        return !n->f->cluster->embedded && fill(n, host, DISK_ROOM, t);
-    return harm_victim(n, kind == FAULT_ROT);
+        return fill_chunks(n, host, t);
+    return harm_victim(n, kind);
 }
 
 static bool strike_member_disk(struct nemesis *n, enum fault kind)
@@ -330,7 +377,7 @@ static bool strike_member_disk(struct nemesis *n, enum fault kind)
 
 /* ---- clocks ---- */
 
-static bool strike_clock(struct nemesis *n)
+static bool strike_clock(struct nemesis *n, enum fault kind)
 {
     static const int64_t steps[] = {SYS_SECOND, 60 * SYS_SECOND, 3600 * SYS_SECOND,
                                     48 * 3600 * SYS_SECOND};
@@ -348,7 +395,10 @@ static bool strike_clock(struct nemesis *n)
     n->f->work->skewed |= (member >= 0 && n->f->cluster->metadata_count == 1) ||
                           (n->f->cluster->embedded && host == SIM_CLIENT_HOST);
     n->skewed_until = sys_now() + t; /* one clock at a time */
-    sim_clock_skew(host, below(n, 2) ? step : -step);
+    if (kind == FAULT_DRIFT)
+        sim_clock_drift(host, (int32_t)below(n, 200001) - 100000);
+    else
+        sim_clock_skew(host, below(n, 2) ? step : -step);
     return true;
 }
 
@@ -431,12 +481,17 @@ bool nemesis_strike(struct nemesis *n, enum fault kind)
     case FAULT_CUT_ONE_WAY:
     case FAULT_CUT:
     case FAULT_SLOW_LINK:
+    case FAULT_HALF_OPEN:
+    case FAULT_LOSSY:
+    case FAULT_NARROW:
         return strike_network(n, kind);
     case FAULT_DISK_SLOW:
     case FAULT_DISK_HANG:
     case FAULT_DISK_FULL:
     case FAULT_READ_ERROR:
     case FAULT_ROT:
+    case FAULT_BAD_SECTORS:
+    case FAULT_LIE:
         return strike_disk(n, kind);
     case FAULT_MEMBER_SLOW:
     case FAULT_MEMBER_HANG:
@@ -444,7 +499,8 @@ bool nemesis_strike(struct nemesis *n, enum fault kind)
     case FAULT_MEMBER_FULL:
         return strike_member_disk(n, kind);
     case FAULT_SKEW:
-        return strike_clock(n);
+    case FAULT_DRIFT:
+        return strike_clock(n, kind);
     case FAULT_WIPE:
     case FAULT_DISK_FAIL:
         return below(n, 4) == 0 && operator_ask(n, kind, below(n, UINT64_MAX), false);
