@@ -17,6 +17,12 @@ static struct {
     size_t state_count;
 } watch;
 
+/* The types are those of the functions themselves: a change of theirs is seen when this is compiled. */
+__typeof__(raft_new) __real_raft_new, __wrap_raft_new;
+__typeof__(raft_step) __real_raft_step, __wrap_raft_step;
+__typeof__(state_open) __real_state_open, __wrap_state_open;
+__typeof__(apply_command) __real_apply_command, __wrap_apply_command;
+
 static void violated(void *arg, const char *text)
 {
     workload_fail(arg, "%s", text);
@@ -37,10 +43,6 @@ void watch_tell(void)
             n.steps, n.leaders, n.votes, n.committed, n.reads, n.applied, n.compared);
 }
 
-enum err __real_raft_new(const struct raft_options *options, const struct raft_restored *restored,
-                         struct raft **out);
-enum err __wrap_raft_new(const struct raft_options *options, const struct raft_restored *restored,
-                         struct raft **out);
 enum err __wrap_raft_new(const struct raft_options *options, const struct raft_restored *restored,
                          struct raft **out)
 {
@@ -50,10 +52,6 @@ enum err __wrap_raft_new(const struct raft_options *options, const struct raft_r
     return e;
 }
 
-enum err __real_raft_step(struct raft *r, const struct raft_event *event,
-                          struct raft_effects *effects);
-enum err __wrap_raft_step(struct raft *r, const struct raft_event *event,
-                          struct raft_effects *effects);
 enum err __wrap_raft_step(struct raft *r, const struct raft_event *event,
                           struct raft_effects *effects)
 {
@@ -88,20 +86,14 @@ static uint64_t name_of(const struct state *state)
     return 0;
 }
 
-enum err __real_state_open(const char *directory, struct state **out);
-enum err __wrap_state_open(const char *directory, struct state **out);
-enum err __wrap_state_open(const char *directory, struct state **out)
+enum err __wrap_state_open(const char *directory, uint64_t checkpoint_every, struct state **out)
 {
-    enum err e = __real_state_open(directory, out);
+    enum err e = __real_state_open(directory, checkpoint_every, out);
     if (e == OK)
         note_state(directory, *out);
     return e;
 }
 
-enum err __real_apply_command(struct apply *a, const void *data, size_t n, const void **result,
-                              size_t *result_n);
-enum err __wrap_apply_command(struct apply *a, const void *data, size_t n, const void **result,
-                              size_t *result_n);
 enum err __wrap_apply_command(struct apply *a, const void *data, size_t n, const void **result,
                               size_t *result_n)
 {
