@@ -109,7 +109,8 @@ bool service_clock(struct metadata_service *s, int64_t *time)
 
 /* ---- the exchange ---- */
 
-static void write_note(struct metadata_service *s, int64_t wall, MemberNote *out)
+static void write_note(struct metadata_service *s, int64_t wall, struct state_checkpoints *hashes,
+                       MemberNote *out)
 {
     member_note__init(out);
     out->from = s->identity.member;
@@ -120,8 +121,23 @@ static void write_note(struct metadata_service *s, int64_t wall, MemberNote *out
     out->disk_free_bytes = s->space.free_bytes;
     out->disk_low = s->space.low;
     out->ballast_gone = s->space.known && !s->space.ballast;
+    *hashes = s->states.hashes;
     sys_mutex_unlock(&s->lock);
     out->stalled = driver_stalled(s->driver);
+    out->hash_indices = hashes->index;
+    out->hashes = hashes->hash;
+    out->n_hash_indices = out->n_hashes = hashes->count;
+}
+
+static void take_hashes(const MemberNote *m, struct state_checkpoints *out)
+{
+    out->count = m->n_hashes < m->n_hash_indices ? m->n_hashes : m->n_hash_indices;
+    if (out->count > STATE_CHECKPOINTS_MAX)
+        out->count = 0;
+    for (size_t i = 0; i < out->count; i++) {
+        out->index[i] = m->hash_indices[i];
+        out->hash[i] = m->hashes[i];
+    }
 }
 
 static void take(struct metadata_service *s, const MemberNote *m, int64_t now)
@@ -144,6 +160,7 @@ static void take(struct metadata_service *s, const MemberNote *m, int64_t now)
         n->disk_free_bytes = m->disk_free_bytes;
         n->disk_low = m->disk_low;
         n->ballast_gone = m->ballast_gone;
+        take_hashes(m, &n->hashes);
         /* A long way says little of the clock; an earlier answer may say more. */
         if (m->asked <= now && now - m->asked <= s->config.timeouts.clock_error) {
             n->clock = (struct clock_range){m->wall - now, m->wall - m->asked};
@@ -159,13 +176,14 @@ static void ask(struct metadata_service *s, raft_id id)
     if (!service_peer_enter(s, id, NULL, &p))
         return;
     MemberNote note;
+    struct state_checkpoints hashes;
     int64_t asked = sys_now();
     if (p.linked) {
-        write_note(p.linked, sys_wall(), &note);
+        write_note(p.linked, sys_wall(), &hashes, &note);
         note.asked = asked;
         take(s, &note, sys_now());
     } else {
-        write_note(s, sys_wall(), &note);
+        write_note(s, sys_wall(), &hashes, &note);
         note.asked = asked;
         if (rpc_control_notify(p.peer, MSG_MEMBER_NOTE, &note.base) != OK) {
             /* Not connected, or its queue is full: asked again in the next round. */
@@ -184,7 +202,8 @@ void service_notes_handle(void *service, struct rpc_request *request)
         take(s, m, now);
     } else if (m && service_peer_enter(s, m->from, m->address, &p)) {
         MemberNote note;
-        write_note(s, sys_wall(), &note);
+        struct state_checkpoints hashes;
+        write_note(s, sys_wall(), &hashes, &note);
         note.answer = true;
         note.asked = m->asked;
         if (p.peer && rpc_control_notify(p.peer, MSG_MEMBER_NOTE, &note.base) != OK) {
@@ -215,6 +234,7 @@ bool service_notes_tick(void *service)
     bool on = n->on, was_fit = n->fit;
     if (on) {
         look(s, now, wall);
+        service_agreement_look(s);
         if (now >= n->ask_at) {
             n->ask_at = now + round_time(s);
             for (size_t i = 0; i < s->configuration.count; i++)
@@ -268,7 +288,8 @@ void service_notes_describe(struct metadata_service *s, Members *out)
 {
     int64_t now = sys_now(), wall = sys_wall();
     MemberNote own;
-    write_note(s, wall, &own);
+    struct state_checkpoints hashes;
+    write_note(s, wall, &hashes, &own);
     sys_mutex_lock(&s->lock);
     for (size_t i = 0; i < out->n_members; i++) {
         MemberInfo *m = out->members[i];

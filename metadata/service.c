@@ -8,7 +8,7 @@
  *
  *   command  connection thread: stamp, propose        apply thread: reply with the result
  *   query    connection thread: ask for a barrier     driver thread: queue   worker: read, reply
- *   join     connection thread: queue                                        worker: change, reply
+ *   group    connection thread: queue                                        worker: change, reply
  *
  * so that no connection thread and no thread of the driver ever waits. */
 
@@ -180,13 +180,9 @@ static void handle_query(void *service, struct rpc_request *request)
     }
 }
 
-static void handle_join(void *service, struct rpc_request *request)
+static void handle_group(void *service, struct rpc_request *request)
 {
     struct metadata_service *s = service;
-    if (!driver_is_leader(s->driver)) {
-        rpc_reply(request, ERR_NOT_LEADER, NULL, NULL, 0, 0);
-        return;
-    }
     queue_job(s, job_new(s, request));
 }
 
@@ -202,36 +198,7 @@ enum err service_read(struct metadata_service *s, const Query *query, struct are
     return e;
 }
 
-/* The group as this member knows it. */
-static void describe_members(struct metadata_service *s, struct arena *arena, Members *out)
-{
-    struct driver_status *status = arena_alloc(arena, sizeof *status);
-    driver_status(s->driver, status);
-    const struct raft_configuration *c = &status->raft.configuration;
-    out->members = arena_alloc(arena, (c->count + 1) * sizeof *out->members);
-    for (size_t i = 0; i < c->count; i++) {
-        MemberInfo *m = arena_alloc(arena, sizeof *m);
-        member_info__init(m);
-        m->id = c->members[i].id;
-        m->address = arena_string(arena, c->members[i].address);
-        m->voter = c->members[i].roles & RAFT_VOTER;
-        m->leader = m->id == status->raft.leader;
-        m->match = status->raft.members[i].match;
-        m->reachable = m->id == s->identity.member || status->raft.members[i].active;
-        out->members[out->n_members++] = m;
-    }
-    out->leader = status->raft.leader;
-    out->term = status->raft.term;
-    out->commit = status->raft.commit;
-    out->applied = status->applied;
-    out->cluster = (ProtobufCBinaryData){
-        .len = UUID_BYTES, .data = arena_copy(arena, s->identity.cluster.bytes, UUID_BYTES)};
-    out->time = service_log_time(s);
-    out->time_held_ns = service_time_held(s, out->time);
-    service_notes_describe(s, out);
-}
-
-static bool stopping(struct metadata_service *s)
+bool service_stopping(struct metadata_service *s)
 {
     sys_mutex_lock(&s->queue_lock);
     bool yes = s->stopping;
@@ -239,36 +206,13 @@ static bool stopping(struct metadata_service *s)
     return yes;
 }
 
-/* Learner first, voter as soon as it has caught up. */
-static enum err join(struct metadata_service *s, const Join *body, int64_t deadline)
-{
-    if (body->id == 0 || strlen(body->address) > RAFT_ADDRESS_MAX)
-        return ERR_INVALID;
-    enum err e = driver_change(s->driver, RAFT_ADD_LEARNER, body->id, body->address, deadline);
-    if (e != OK && e != ERR_EXISTS)
-        return e;
-    for (;;) {
-        e = driver_change(s->driver, RAFT_PROMOTE, body->id, NULL, deadline);
-        if (e != ERR_BUSY || sys_now() >= deadline || stopping(s))
-            return e == ERR_EXISTS ? OK : e;
-        sys_sleep_until(sys_now() + 50 * SYS_MS);
-    }
-}
-
 static void run_job(struct metadata_service *s, struct job *j)
 {
     struct rpc_request *r = j->request;
-    struct arena *arena = rpc_request_arena(r);
-    if (rpc_request_type(r) == MSG_JOIN) {
-        Members *members = arena_alloc(arena, sizeof *members);
-        members__init(members);
-        int64_t deadline = rpc_request_deadline(r);
-        int64_t limit = sys_now() + 30 * SYS_SECOND;
-        enum err e =
-            join(s, (const Join *)rpc_request_body(r), deadline < limit ? deadline : limit);
-        describe_members(s, arena, members);
-        rpc_reply(r, e, &members->base, NULL, 0, 0);
+    if (rpc_request_type(r) != MSG_QUERY) {
+        service_group_run(s, r);
     } else {
+        struct arena *arena = rpc_request_arena(r);
         Answer *answer = NULL;
         enum err e = service_read(s, (const Query *)rpc_request_body(r), arena, &answer);
         /* The answer carries its own error; the frame's status is OK whenever there is one. */
@@ -305,7 +249,7 @@ static void handle_members(void *service, struct rpc_request *request)
     struct arena *arena = rpc_request_arena(request);
     Members *members = arena_alloc(arena, sizeof *members);
     members__init(members);
-    describe_members(service, arena, members);
+    service_group_describe(service, arena, members);
     rpc_reply(request, OK, &members->base, NULL, 0, 0);
 }
 
@@ -354,7 +298,8 @@ size_t metadata_service_routes(struct metadata_service *s, struct rpc_route *out
         {MSG_MEMBERS, NULL, handle_members, s},
         {MSG_HEARTBEAT, &heartbeat__descriptor, handle_heartbeat, s},
         {MSG_REPORTS, NULL, handle_reports, s},
-        {MSG_JOIN, &join__descriptor, handle_join, s},
+        {MSG_JOIN, &join__descriptor, handle_group, s},
+        {MSG_GROUP, &group__descriptor, handle_group, s},
         {MSG_RAFT, &raft_bytes__descriptor, service_raft_handle, s},
         {MSG_MEMBER_NOTE, &member_note__descriptor, service_notes_handle, s},
     };
@@ -386,10 +331,14 @@ enum err metadata_service_call(void *service, uint16_t type, const ProtobufCMess
     if (type == MSG_MEMBERS) {
         Members *members = arena_alloc(arena, sizeof *members);
         members__init(members);
-        describe_members(s, arena, members);
+        service_group_describe(s, arena, members);
         *reply = &members->base;
         return OK;
     }
+    if (type == MSG_JOIN)
+        return service_group_join(s, (const Join *)body, deadline);
+    if (type == MSG_GROUP)
+        return service_group_act(s, (const Group *)body, deadline);
     if (type == MSG_HEARTBEAT) {
         HeartbeatReply *answer = arena_alloc(arena, sizeof *answer);
         heartbeat_reply__init(answer);

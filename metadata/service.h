@@ -62,7 +62,7 @@ void metadata_service_stop(struct metadata_service *s);
 
 uint64_t metadata_service_member(const struct metadata_service *s);
 /* Appends its routes; room for METADATA_ROUTES of them. */
-enum { METADATA_ROUTES = 8 };
+enum { METADATA_ROUTES = 9 };
 size_t metadata_service_routes(struct metadata_service *s, struct rpc_route *out);
 /* The embedded form: as over the wire (metadata_client.h, struct metadata_local). */
 enum err metadata_service_call(void *service, uint16_t type, const ProtobufCMessage *body,

@@ -62,6 +62,7 @@ struct member_note {
     struct clock_range clock; /* its wall clock less this member's monotonic one, ns */
     bool disk_known, disk_low, ballast_gone, stalled;
     uint64_t disk_free_bytes;
+    struct state_checkpoints hashes; /* of its state, as it told last */
 };
 struct member_notes {
     bool on;        /* the member has been started */
@@ -106,6 +107,11 @@ struct service_states {
     uint64_t import_index;
     char import_name[STATE_HOME_NAME];
     struct state *ready; /* whole and verified, not yet the state */
+    /* Under the service's lock: */
+    struct state_checkpoints hashes; /* of what is applied */
+    uint64_t disputed;               /* an index of which nobody knows who is right, told of once */
+    bool differs;                    /* from a majority: nothing more is applied */
+    uint64_t installed_index;
 };
 
 struct job; /* a request on its way to a worker */
@@ -154,6 +160,21 @@ enum err service_snapshot_read(void *service, const struct raft_snapshot_read *w
 enum err service_snapshot_write(void *service, const struct raft_install_piece *piece);
 enum err service_snapshot_install(void *service, const struct raft_snapshot *snapshot);
 void service_snapshot_idle(void *service);
+
+/* state_agreement.c. Locked: compares what the members told of their states with this member's. */
+void service_agreement_look(struct metadata_service *s);
+/* Apply thread, before it applies: where this member's state differs from that of a majority, the
+ * process ends here, having discarded it. */
+void service_agreement_check(struct metadata_service *s, struct state *state);
+
+/* service_group.c: the group as this member knows it, and changes of it. */
+void service_group_describe(struct metadata_service *s, struct arena *arena, Members *out);
+/* MSG_JOIN, MSG_GROUP: on a worker, may wait. */
+void service_group_run(struct metadata_service *s, struct rpc_request *r);
+/* The same by a function call. */
+enum err service_group_act(struct metadata_service *s, const Group *body, int64_t deadline);
+enum err service_group_join(struct metadata_service *s, const Join *body, int64_t deadline);
+bool service_stopping(struct metadata_service *s);
 
 /* service_raft.c: callbacks of the driver, and the route of MSG_RAFT. */
 void service_raft_configure(struct metadata_service *s, const struct raft_configuration *c);

@@ -78,6 +78,10 @@ enum err service_state_open(struct metadata_service *s)
                   s->config.directory, home->name);
         e = ERR_CORRUPT;
     }
+    if (e == OK) {
+        state_checkpoints(s->states.now, &s->states.hashes);
+        s->states.installed_index = home->discarded ? 0 : home->at.index;
+    }
     if (e == OK && home->discarded)
         log_warn("metadata", "the state in %s was discarded: waiting for the leader's",
                  s->config.directory);
@@ -100,6 +104,15 @@ void service_state_release(struct metadata_service *s)
 
 /* ---- applying ---- */
 
+static void keep_hashes(struct metadata_service *s, const struct state *state)
+{
+    struct state_checkpoints hashes;
+    state_checkpoints(state, &hashes);
+    sys_mutex_lock(&s->lock);
+    s->states.hashes = hashes;
+    sys_mutex_unlock(&s->lock);
+}
+
 enum err service_state_apply(void *arg, struct driver_entry *entries, size_t n)
 {
     struct metadata_service *s = arg;
@@ -120,6 +133,7 @@ enum err service_state_apply(void *arg, struct driver_entry *entries, size_t n)
     struct arena arena;
     arena_init(&arena);
     struct state *state = service_state(s);
+    service_agreement_check(s, state);
     enum err e = state_apply(state, batch, count, &end, &arena);
     for (size_t i = 0, k = 0; e == OK && i < n; i++) {
         if (entries[i].type != RAFT_ENTRY_COMMAND)
@@ -128,6 +142,7 @@ enum err service_state_apply(void *arg, struct driver_entry *entries, size_t n)
             driver_entry_reply(&entries[i], batch[k].result, batch[k].result_length);
         k++;
     }
+    keep_hashes(s, state);
     state_unref(state);
     arena_release(&arena);
     return e;
@@ -291,6 +306,8 @@ enum err service_snapshot_install(void *arg, const struct raft_snapshot *snapsho
     sys_mutex_lock(&s->lock);
     struct state *old = s->states.now;
     s->states.now = s->states.ready;
+    state_checkpoints(s->states.now, &s->states.hashes);
+    s->states.installed_index = snapshot->index;
     s->states.ready = NULL;
     sys_mutex_unlock(&s->lock);
     state_retire(old);

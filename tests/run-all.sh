@@ -3,7 +3,7 @@
 # failure, so that one run shows them all. Closes with "N passed, N failed".
 #
 #   tests/run-all.sh            what make test runs, within ten minutes on two cores
-#   tests/run-all.sh --long     the soaks: crash states, the simulator, cluster and clients with
+#   tests/run-all.sh --long     the soaks: the simulator, cluster and clients stages with
 #                               CAIRN_LONG=1 and the shares of the rows "long ..."
 set -u
 cd "${BASH_SOURCE[0]%/*}/.." || exit 1
@@ -54,9 +54,6 @@ if [ -z "$long" ]; then
     stage "suites on the real floor under TSan"
     build tsan VARIANT=tsan all unit-posix-programs && suites tsan print-unit-posix
 else
-    stage "crash states of LevelDB"
-    crash=build/release/tests/unit/kv_posix/test_leveldb_crash
-    build crash $crash && run_one "long unit" "long ${crash#build/release/tests/}" $crash
     build asan VARIANT=asan all
     build tsan VARIANT=tsan all
 fi

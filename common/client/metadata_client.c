@@ -96,6 +96,7 @@ static const ProtobufCMessageDescriptor *reply_type(uint16_t type)
         return &answer__descriptor;
     case MSG_MEMBERS:
     case MSG_JOIN:
+    case MSG_GROUP:
         return &members__descriptor;
     case MSG_HEARTBEAT:
         return &heartbeat_reply__descriptor;

@@ -10,6 +10,7 @@ enum message_type {
     MSG_HEARTBEAT = 4,    /* Heartbeat -> HeartbeatReply; leader only */
     MSG_REPORTS = 5,      /* (empty Reports) -> Reports; leader only */
     MSG_JOIN = 6,         /* Join -> Members; leader only */
+    MSG_GROUP = 7,        /* Group -> Members */
     MSG_RAFT = 16,        /* one-way, between members */
     MSG_MEMBER_NOTE = 17, /* one-way, between members */
 

@@ -102,6 +102,11 @@ static enum err load(struct state *s)
     s->hash = meta.hash;
     s->checkpoint_index = meta.checkpoint_index;
     s->checkpoint_hash = meta.checkpoint_hash;
+    if (meta.checkpoint_index) {
+        s->checkpoints.count = 1;
+        s->checkpoints.index[0] = meta.checkpoint_index;
+        s->checkpoints.hash[0] = meta.checkpoint_hash;
+    }
     s->level = meta.level;
     s->map->epoch = meta.epoch;
     atomic_store(&s->applied, meta.at.index);
@@ -194,10 +199,23 @@ uint64_t state_epoch(const struct state *s)
     return atomic_load(&s->epoch);
 }
 
-void state_checkpoint(const struct state *s, uint64_t *index, uint64_t *hash)
+void state_checkpoints(const struct state *s, struct state_checkpoints *out)
 {
-    *index = s->checkpoint_index;
-    *hash = s->checkpoint_hash;
+    *out = s->checkpoints;
+}
+
+static void add_checkpoint(struct state *s, uint64_t index, uint64_t hash)
+{
+    struct state_checkpoints *c = &s->checkpoints;
+    s->checkpoint_index = index;
+    s->checkpoint_hash = hash;
+    if (c->count == STATE_CHECKPOINTS_MAX) {
+        c->count--;
+        memmove(c->index, c->index + 1, c->count * sizeof *c->index);
+        memmove(c->hash, c->hash + 1, c->count * sizeof *c->hash);
+    }
+    c->index[c->count] = index;
+    c->hash[c->count++] = hash;
 }
 
 /* One entry; *time goes on with it. */
@@ -208,10 +226,8 @@ static enum err apply_entry(struct state *s, struct txn *txn, int64_t *time,
     const void *result = NULL;
     size_t n = 0;
     uint64_t checkpoint = entry->index / s->checkpoint_every * s->checkpoint_every;
-    if (checkpoint > s->checkpoint_index) {
-        s->checkpoint_index = checkpoint;
-        s->checkpoint_hash = txn->hash;
-    }
+    if (checkpoint > s->checkpoint_index)
+        add_checkpoint(s, checkpoint, txn->hash);
     a.time = *time;
     enum err e = apply_command(&a, entry->data, entry->length, &result, &n);
     if (e != OK)

@@ -62,9 +62,14 @@ int64_t state_time(const struct state *s);           /* log time, ns */
 int64_t state_time_confirmed(const struct state *s); /* up to which an operator has confirmed it */
 uint64_t state_epoch(const struct state *s);         /* of the cluster map */
 
-/* The hash over all writes up to the last index that is a multiple of checkpoint_every: equal on
- * members that applied the same log (hazard 24). Apply thread. */
-void state_checkpoint(const struct state *s, uint64_t *index, uint64_t *hash);
+/* The hashes over all writes up to the last indices that are multiples of checkpoint_every, oldest
+ * first: equal on members that applied the same log (hazard 24). Apply thread. */
+enum { STATE_CHECKPOINTS_MAX = 16 };
+struct state_checkpoints {
+    size_t count;
+    uint64_t index[STATE_CHECKPOINTS_MAX], hash[STATE_CHECKPOINTS_MAX];
+};
+void state_checkpoints(const struct state *s, struct state_checkpoints *out);
 
 /* Whether these bytes are a command that every member of this version takes: ask before proposing
  * what came from outside. *grows: as state_command_grows. ERR_FORMAT; ERR_UNSUPPORTED: unknown to this version, applying it would

@@ -27,7 +27,8 @@ struct state {
     struct timeouts timeouts;
     struct cluster_map *map;        /* what the m rows say; the apply thread's own */
     struct state_position position; /* the apply thread's; its configuration is owned */
-    uint64_t hash, checkpoint_index, checkpoint_hash;
+    uint64_t hash, checkpoint_index, checkpoint_hash; /* the last one, which the meta row holds */
+    struct state_checkpoints checkpoints;
     uint32_t level;
     bool broken; /* an apply failed: nothing more is taken */
     /* Lower bounds of what housekeeping finds first; not state, found again at open. */

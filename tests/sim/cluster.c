@@ -130,6 +130,9 @@ static void common_config(struct config *c, const struct sim_cluster *cluster)
     c->pool_m = cluster->m;
     c->inline_max = cluster->inline_max;
     c->buffer_memory = cluster->buffer_memory;
+    c->log_bytes = cluster->log_bytes;
+    c->log_segment = cluster->log_segment;
+    c->checkpoint_entries = cluster->checkpoint_entries;
     c->bounds = cluster->bounds;
     for (uint32_t i = 1; i <= cluster->metadata_count; i++)
         add_metadata(c, i, METADATA_PORT);

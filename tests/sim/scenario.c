@@ -55,6 +55,11 @@ static void squeeze(uint64_t *dice, struct sim_cluster *c)
     b->read_memory = ONE_OF(dice, read_memory);
     b->backfill_parallel = ONE_OF(dice, few);
     b->moves_max = ONE_OF(dice, few);
+    /* Most logs are compacted all the time, so that who was away takes a snapshot. */
+    bool short_log = nemesis_below(dice, 4) > 0;
+    c->log_segment = short_log ? 64 << 10 : 1 << 20;
+    c->log_bytes = short_log ? (nemesis_below(dice, 2) ? 128 << 10 : 512 << 10) : 64 << 20;
+    c->checkpoint_entries = nemesis_below(dice, 2) ? 10 : 100;
 }
 
 static void shape_cluster(uint64_t *dice, struct sim_cluster *c)

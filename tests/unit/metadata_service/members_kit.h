@@ -3,6 +3,18 @@
 #pragma once
 #include "tests/unit/chunkserver_service/world_kit.h"
 
+/* A suite may set its own before it includes this; without a bound of the log its first segment has the
+ * usual size. */
+#ifndef MEMBERS_SEGMENT
+#define MEMBERS_SEGMENT (1 << 20)
+#endif
+#ifndef MEMBERS_LOG
+#define MEMBERS_LOG 0
+#endif
+#ifndef MEMBERS_CHECKPOINT
+#define MEMBERS_CHECKPOINT 0
+#endif
+
 enum { MEMBERS = 3, MEMBERS_HOST = 2 };
 
 struct members_test {
@@ -72,15 +84,17 @@ static inline void members_main(void *arg)
     char address[SYS_ADDR_TEXT];
     world_address(MEMBERS_HOST + number, address);
     members_client(&client, RPC_METADATA);
-    enum err made =
-        metadata_service_create("/metadata", &cluster, address, 0, number == 0, &member);
+    enum err made = metadata_service_create(
+        "/metadata", &cluster, address, MEMBERS_LOG ? MEMBERS_SEGMENT : 0, number == 0, &member);
     if (made != OK && made != ERR_EXISTS)
         sys_exit(1, "no metadata member");
     const struct metadata_service_config config = {.directory = "/metadata",
                                                    .address = address,
                                                    .node = client.node,
                                                    .timeouts = client.timeouts,
-                                                   .segment_bytes = 1 << 20};
+                                                   .segment_bytes = MEMBERS_SEGMENT,
+                                                   .log_bytes = MEMBERS_LOG,
+                                                   .checkpoint_every = MEMBERS_CHECKPOINT};
     if (metadata_service_start(&config, &service) != OK)
         sys_exit(1, "metadata does not start");
     size_t n = metadata_service_routes(service, routes);

@@ -106,8 +106,13 @@ static void replicas(void)
         same = same && same_result(&one[i], &two[i]);
     CHECK(same);
     uint64_t at[2], hash[2];
-    state_checkpoint(f.state, &at[0], &hash[0]);
-    state_checkpoint(g.state, &at[1], &hash[1]);
+    struct state_checkpoints seen[2];
+    state_checkpoints(f.state, &seen[0]);
+    at[0] = seen[0].index[seen[0].count - 1];
+    hash[0] = seen[0].hash[seen[0].count - 1];
+    state_checkpoints(g.state, &seen[1]);
+    at[1] = seen[1].index[seen[1].count - 1];
+    hash[1] = seen[1].hash[seen[1].count - 1];
     CHECK_EQ(at[0], 2000);
     CHECK(at[0] == at[1] && hash[0] == hash[1]);
     CHECK(fx_status(&f)->status->state_hash == fx_status(&g)->status->state_hash);
