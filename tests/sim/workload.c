@@ -25,6 +25,7 @@ static void client_main(void *arg)
 {
     struct client *c = arg;
     struct workload *w = c->work;
+    operation_resume(c);
     while (c->step < w->operations && !w->failed) {
         c->step++;
         operation_random(c);
