@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include "common/base/text.h"
 #include "common/sys/sys.h"
+#include "tools/verb_raft.h"
 #include "tools/verb_view.h"
 #include "tools/verbs.h"
 
@@ -10,10 +11,20 @@ static const char *number(struct cluster_view *v, bool known, uint64_t n)
     return known ? arena_format(&v->arena, "%llu", (unsigned long long)n) : "-";
 }
 
+/* Of which entry the snapshot was that its state came from, or how much has arrived of one. */
+static const char *snapshot(struct cluster_view *v, const MemberInfo *one, const Members *own)
+{
+    if (one->sending)
+        return arena_format(&v->arena, "+%llu", (unsigned long long)one->snapshot_offset);
+    return own && own->discarded
+               ? "awaited"
+               : number(v, own && own->installed_index, own ? own->installed_index : 0);
+}
+
 static int run_status(struct cli *cli, int argc, char **argv)
 {
-    static const char *const columns[] = {"id",      "address", "votes",    "role",
-                                          "match",   "term",    "commit",   "applied",
+    static const char *const columns[] = {"id",      "address", "votes",    "role",  "match",
+                                          "term",    "commit",  "applied",  "first", "snapshot",
                                           "answers", "clock_s", "free_mib", NULL};
     struct cluster_view v;
     int status = cli_options_only(cli, NULL, argc, argv);
@@ -48,6 +59,7 @@ static int run_status(struct cli *cli, int argc, char **argv)
                           number(&v, match, one->match), number(&v, own, own ? own->term : 0),
                           number(&v, own, own ? own->commit : 0),
                           number(&v, own, own ? own->applied : 0),
+                          number(&v, own, own ? own->first_index : 0), snapshot(&v, one, own),
                           own ? "yes" : err_text(v.facts.member_answers[i]),
                           one->clock_known
                               ? arena_format(&v.arena, "%.3f", (double)one->clock_offset_ns / 1e9)
@@ -105,6 +117,8 @@ static int run_confirm_time(struct cli *cli, int argc, char **argv)
 const struct cli_verb raft_verbs[] = {
     {"status", "", "Show the members of the metadata group",
      "Each member is asked for itself; match is how far the leader knows its log to agree,\n"
+     "first is where its log begins, snapshot the entry as of which it took the leader's state\n"
+     "instead of entries (+N: N bytes of one have arrived),\n"
      "clock_s the distance of its clock from what the members agree on, free_mib the room where "
      "its\n"
      "metadata lies.\n"
@@ -117,5 +131,20 @@ const struct cli_verb raft_verbs[] = {
      "wait.\n"
      "If it was one, set the clocks instead: log time never goes back, it waits for them.\n",
      run_confirm_time, NULL},
+    {"add", "ADDR:PORT [--timeout 5m]", "Wait for a new member to become a voter",
+     "Says how to start it, unless it has joined already, and how far it is until it votes.\n"
+     "A member joins by itself: cairn server --join, with an empty directory.\n",
+     raft_run_add, NULL},
+    {"remove", "ID|ADDR:PORT", "Take a member out of the group, for good",
+     "For one whose disk is lost, or that is not needed any more. A leader hands over first.\n"
+     "To replace a lost one: remove it, start a new one with --join from an empty directory.\n",
+     raft_run_remove, NULL},
+    {"transfer", "[ID|ADDR:PORT]", "Hand leadership over, and wait until that is done",
+     "Without a member to the one that is furthest.\n", raft_run_transfer, NULL},
+    {"snapshot", "[ID|ADDR:PORT]", "Make members drop their logs up to what they have applied",
+     "All of them, or one; what a live follower still needs is kept. They do it by themselves "
+     "when\n"
+     "a log outgrows log_bytes.\n",
+     raft_run_snapshot, NULL},
     {0},
 };

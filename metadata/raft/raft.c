@@ -327,9 +327,10 @@ enum err raft_step(struct raft *r, const struct raft_event *event, struct raft_e
     if (role != r->role || leader != r->leader || term != r->term)
         effects->role_changed = true;
     raft_cache_trim(&r->log, r->options.cache_bytes);
-    assert(r->log.commit <= raft_last_index(r));    /* R1 */
-    assert(r->log.handed <= r->log.persisted);      /* R4 */
-    assert(r->log.persisted <= raft_last_index(r)); /* R3 */
+    assert(r->log.commit <= raft_last_index(r));                 /* R1 */
+    assert(r->log.handed <= r->log.persisted);                   /* R4 */
+    assert(raft_cache_first(&r->log) > r->log.terms.base_index); /* R5 */
+    assert(r->log.persisted <= raft_last_index(r));              /* R3 */
     r->effects = NULL;
     return e;
 }

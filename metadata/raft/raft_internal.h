@@ -5,7 +5,7 @@
  *  R2  A leader's log is never truncated while it leads.
  *  R3  persisted <= last index; entries above it are in memory.
  *  R4  handed <= min(commit, persisted): only what is durable here is applied.
- *  R5  cached entries are one run that ends at the last index.
+ *  R5  cached entries are one run that ends at the last index and begins above the base.
  *  R6  A vote or a term counts, also for the voter itself, only when it is durable.
  *  R7  From a snapshot's last piece until it is installed, a log that it will replace is frozen: no
  *      append, no commit, no standing.

@@ -348,7 +348,8 @@ static inline void cluster_start_node(struct cluster *c, struct cluster_node *n)
             raft_entries_push(&configurations, &n->log.entries.v[i]);
     }
     struct raft_options options = {.id = n->id,
-                                   .seed = c->seed * 1000 + n->life++,
+                                   .seed = (c->seed * 1000 + n->life++)
+                                           << 8, /* the id comes into it too */
                                    .cache_bytes = c->cache_bytes,
                                    .batch_bytes = 400,
                                    .inflight_bytes = 2000,
@@ -412,6 +413,8 @@ static inline void cluster_free(struct cluster *c)
     }
     for (size_t i = 0; i < c->network_count; i++)
         raft_message_release(&c->network[i]);
+    for (size_t i = 0; i < c->late_count; i++)
+        raft_message_release(&c->late[i]);
     sys_free(c->network);
     for (uint64_t i = 0; i <= c->highest_applied; i++)
         raft_payload_unref(c->applied_payload[i]);
@@ -433,6 +436,29 @@ static inline void cluster_deliver(struct cluster *c, size_t i, bool lose)
     if (!lose && to && to->alive && !c->cut[m.from][m.to])
         cluster_do(c, to, (struct raft_event){.type = RAFT_MESSAGE, .message = &m});
     raft_message_release(&m);
+}
+
+/* Holds message i up for a time, if there is room. */
+static inline void cluster_delay(struct cluster *c, size_t i, int64_t time)
+{
+    if (c->late_count == 32)
+        return;
+    c->late_until[c->late_count] = c->time + time;
+    c->late[c->late_count++] = c->network[i];
+    memmove(&c->network[i], &c->network[i + 1], (--c->network_count - i) * sizeof *c->network);
+}
+
+static inline void cluster_late(struct cluster *c)
+{
+    for (size_t i = 0; i < c->late_count; i++) {
+        if (c->late_until[i] > c->time)
+            continue;
+        struct raft_message m = c->late[i];
+        c->late[i] = c->late[--c->late_count];
+        c->late_until[i] = c->late_until[c->late_count];
+        cluster_network_add(c, &m);
+        raft_message_release(&m);
+    }
 }
 
 static inline struct cluster_node *cluster_leader(struct cluster *c)

@@ -6,7 +6,8 @@
 
 /* Log completeness (figure 3): a leader has all that was ever applied. Hazard 14: nobody leads beside
  * a lease. */
-static inline void cluster_leader_appeared(struct cluster *c, struct cluster_node *n)
+static inline void cluster_leader_appeared(struct cluster *c, struct cluster_node *n,
+                                           const struct raft_status *before)
 {
     struct raft_status s;
     raft_status(n->raft, &s);
@@ -18,6 +19,15 @@ static inline void cluster_leader_appeared(struct cluster *c, struct cluster_nod
     c->leader_of[s.term] = n->id;
     if (s.term > c->highest_leader_term)
         c->highest_leader_term = s.term;
+    uint32_t votes = 0;
+    for (size_t i = 0; i < before->configuration.count; i++) {
+        const struct cluster_node *o = &c->nodes[before->configuration.members[i].id];
+        bool own = o == n && o->hard.term == s.term && o->hard.vote == n->id;
+        if (own || (o != n && c->vote_of[o->id][s.term] == n->id))
+            votes |= UINT32_C(1) << i;
+    }
+    cluster_check(c, raft_configuration_quorum(&before->configuration, votes),
+                  "elected without a durable majority");
     cluster_check(c, !s.discarded, "a member without a state leads");
     cluster_check(c, s.last_index >= c->highest_applied, "a leader lacks what was applied");
     for (uint64_t i = n->log.base; i <= cluster_log_last(&n->log) && i <= c->highest_applied; i++)
@@ -104,7 +114,7 @@ static inline void cluster_check_step(struct cluster *c, struct cluster_node *n,
     bool leads = s.role == RAFT_LEADER && n->role_seen != RAFT_LEADER;
     n->role_seen = s.role;
     if (leads)
-        cluster_leader_appeared(c, n);
+        cluster_leader_appeared(c, n, before);
     bool led = before->role == RAFT_LEADER && before->term == s.term;
     if (led && s.commit > before->commit)
         cluster_check_commit(c, n, before, &s);

@@ -65,6 +65,9 @@ struct cluster {
     struct cluster_node nodes[CLUSTER_MAX + 1]; /* by id */
     struct raft_message *network;
     size_t network_count, network_capacity;
+    struct raft_message late[32]; /* held up for long */
+    int64_t late_until[32];
+    size_t late_count;
     bool cut[CLUSTER_MAX + 1][CLUSTER_MAX + 1];
     uint64_t lost_append; /* appends that begin with this entry are lost */
     bool lost_piece;      /* the next piece of a snapshot is lost */

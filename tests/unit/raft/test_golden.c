@@ -14,6 +14,12 @@
  *   > propose ID TEXT | read ID      at that member
  *   > disks slow | disks fast | persist ID
  *   > learner ID AT | promote ID AT  a change proposed at member AT
+ *   > remove ID AT | replace NEW OLD AT
+ *   > transfer FROM TO | resign ID   TO 0: whom it finds best
+ *   > compact ID INDEX               its log, up to there
+ *   > discard ID                     a member that is down loses its state, but not its log
+ *   > lose piece                     the next one of a snapshot
+ *   > leases NS | time NS            before members start; all clocks go on by so much
  *   > crash ID | status */
 #include <stdarg.h>
 #include <stdlib.h>
@@ -60,12 +66,21 @@ __attribute__((format(printf, 2, 3))) static void trace(struct cluster *c, const
 
 static void trace_message(struct cluster *c, const struct raft_message *m)
 {
-    static const char *const names[] = {
-        "?",      "pre-vote",     "pre-vote-reply", "vote",           "vote-reply",
-        "append", "append-reply", "heartbeat",      "heartbeat-reply"};
+    static const char *const names[] = {"?",
+                                        "pre-vote",
+                                        "pre-vote-reply",
+                                        "vote",
+                                        "vote-reply",
+                                        "append",
+                                        "append-reply",
+                                        "heartbeat",
+                                        "heartbeat-reply",
+                                        "snapshot",
+                                        "snapshot-reply",
+                                        "timeout-now"};
     char text[300];
     int n = snprintf(text, sizeof text, "%llu->%llu %s term=%llu", (unsigned long long)m->from,
-                     (unsigned long long)m->to, names[m->type < 9 ? m->type : 0],
+                     (unsigned long long)m->to, names[m->type < 12 ? m->type : 0],
                      (unsigned long long)m->term);
     size_t at = (size_t)n;
     if (m->type == RAFT_PRE_VOTE || m->type == RAFT_VOTE)
@@ -86,9 +101,30 @@ static void trace_message(struct cluster *c, const struct raft_message *m)
                      (unsigned long long)m->commit, (unsigned long long)m->context);
     else if (m->type == RAFT_HEARTBEAT_REPLY)
         n = snprintf(text + at, sizeof text - at, " round=%llu", (unsigned long long)m->context);
+    else if (m->type == RAFT_SNAPSHOT)
+        n = snprintf(text + at, sizeof text - at, " %llu/%llu bytes %llu+%u%s",
+                     (unsigned long long)m->index, (unsigned long long)m->log_term,
+                     (unsigned long long)m->offset, m->piece ? m->piece->length : 0,
+                     m->last ? " last" : "");
+    else if (m->type == RAFT_SNAPSHOT_REPLY)
+        n = snprintf(text + at, sizeof text - at, " %llu %s %llu", (unsigned long long)m->index,
+                     m->reject ? "wants" : "next", (unsigned long long)m->hint_index);
+    else if (m->type == RAFT_TIMEOUT_NOW)
+        n = snprintf(text + at, sizeof text - at, " last=%llu/%llu", (unsigned long long)m->index,
+                     (unsigned long long)m->log_term);
     else
         n = snprintf(text + at, sizeof text - at, " %s", m->reject ? "no" : "yes");
     at += (size_t)n;
+    if (m->type == RAFT_VOTE && m->context)
+        at += (size_t)snprintf(text + at, sizeof text - at, " at the leader's word");
+    if ((m->type == RAFT_PRE_VOTE_REPLY || m->type == RAFT_VOTE_REPLY) && m->hint_index)
+        at += (size_t)snprintf(text + at, sizeof text - at, " removed at %llu",
+                               (unsigned long long)m->hint_index);
+    bool answer = m->type == RAFT_APPEND_REPLY || m->type == RAFT_HEARTBEAT_REPLY ||
+                  m->type == RAFT_SNAPSHOT_REPLY;
+    if (answer && m->commit)
+        at += (size_t)snprintf(text + at, sizeof text - at, " needs a snapshot from %llu",
+                               (unsigned long long)m->commit);
     for (size_t i = 0; i < m->entries.n && at < sizeof text - 40; i++)
         at += (size_t)snprintf(text + at, sizeof text - at, "%s%llu/%llu", i ? " " : " entries ",
                                (unsigned long long)m->entries.v[i].index,
@@ -141,6 +177,9 @@ static void status(struct cluster *c)
         raft_status(n->raft, &s);
         char log[200], members[100];
         size_t at = 0, m = 0;
+        if (n->log.base)
+            at += (size_t)snprintf(log, sizeof log, " %llu/%llu..", (unsigned long long)n->log.base,
+                                   (unsigned long long)n->log.base_term);
         for (size_t k = 0; k < n->log.entries.n && at < sizeof log - 24; k++)
             at += (size_t)snprintf(log + at, sizeof log - at, " %llu",
                                    (unsigned long long)n->log.entries.v[k].term);
@@ -155,9 +194,10 @@ static void status(struct cluster *c)
                                   (r & RAFT_OUTGOING) && (r & RAFT_VOTER) ? "(both)" : "");
         }
         members[m] = 0;
-        emit("    %zu %s term=%llu leader=%llu commit=%llu applied=%llu log:%s members:%s", i,
+        emit("    %zu %s term=%llu leader=%llu commit=%llu applied=%llu log:%s members:%s%s%s", i,
              raft_role_name(s.role), (unsigned long long)s.term, (unsigned long long)s.leader,
-             (unsigned long long)s.commit, (unsigned long long)n->applied, log, members);
+             (unsigned long long)s.commit, (unsigned long long)n->applied, log, members,
+             s.removed ? " removed" : "", s.discarded ? " without a state" : "");
     }
 }
 
@@ -173,14 +213,15 @@ static void campaign(struct cluster *c, struct cluster_node *n)
     }
 }
 
-static void change(struct cluster *c, char **w, enum raft_change_type type)
+static void change(struct cluster *c, char **w, enum raft_change_type type, const char *replaces)
 {
-    struct cluster_node *at = node(c, w[2]);
+    struct cluster_node *at = node(c, w[replaces ? 3 : 2]);
     if (!at)
         return;
     struct raft_event event = {.type = RAFT_CHANGE,
                                .change = type,
                                .member = strtoull(w[1], NULL, 10),
+                               .replaces = replaces ? strtoull(replaces, NULL, 10) : 0,
                                .address = type == RAFT_ADD_LEARNER ? "somewhere" : NULL};
     enum err e = cluster_step(c, at, &event);
     if (e)
@@ -198,6 +239,8 @@ static bool command_world(struct cluster *c, char **w, int count)
     } else if (strcmp(w[0], "heal") == 0) {
         memset(c->cut, 0, sizeof c->cut);
         c->lost_append = 0;
+    } else if (strcmp(w[0], "lose") == 0 && strcmp(w[1], "piece") == 0) {
+        c->lost_piece = true;
     } else if (strcmp(w[0], "lose") == 0) {
         c->lost_append = strtoull(w[1], NULL, 10);
     } else if (strcmp(w[0], "disks") == 0) {
@@ -220,9 +263,17 @@ static bool command_world(struct cluster *c, char **w, int count)
     } else if (strcmp(w[0], "status") == 0) {
         status(c);
     } else if (strcmp(w[0], "learner") == 0) {
-        change(c, w, RAFT_ADD_LEARNER);
+        change(c, w, RAFT_ADD_LEARNER, NULL);
     } else if (strcmp(w[0], "promote") == 0) {
-        change(c, w, RAFT_PROMOTE);
+        change(c, w, RAFT_PROMOTE, NULL);
+    } else if (strcmp(w[0], "remove") == 0) {
+        change(c, w, RAFT_REMOVE, NULL);
+    } else if (strcmp(w[0], "replace") == 0) {
+        change(c, w, RAFT_PROMOTE, w[2]);
+    } else if (strcmp(w[0], "leases") == 0) {
+        c->lease_ns = strtoll(w[1], NULL, 10);
+    } else if (strcmp(w[0], "time") == 0) {
+        c->time += strtoll(w[1], NULL, 10);
     } else {
         return false;
     }
@@ -237,8 +288,18 @@ static void command_member(struct cluster *c, char **w, int count)
         return;
     if (strcmp(w[0], "log") == 0) {
         set_log(c, n, w, count);
+    } else if (strcmp(w[0], "discard") == 0) {
+        n->applied = n->state = 0;
+        n->discarded = true;
     } else if (!n->alive) {
         emit("    it is down");
+    } else if (strcmp(w[0], "compact") == 0) {
+        cluster_compact(c, n, strtoull(w[2], NULL, 10));
+    } else if (strcmp(w[0], "transfer") == 0) {
+        e = cluster_step(
+            c, n, &(struct raft_event){.type = RAFT_TRANSFER, .member = strtoull(w[2], NULL, 10)});
+    } else if (strcmp(w[0], "resign") == 0) {
+        cluster_do(c, n, (struct raft_event){.type = RAFT_RESIGN});
     } else if (strcmp(w[0], "tick") == 0) {
         for (long k = strtol(w[2], NULL, 10); k > 0; k--)
             cluster_do(c, n, (struct raft_event){.type = RAFT_TICK});
@@ -326,12 +387,48 @@ SCENARIO(check_quorum)
 SCENARIO(partition)
 SCENARIO(learner)
 SCENARIO(own_disk)
+SCENARIO(snapshot)
+SCENARIO(snapshot_loss)
+SCENARIO(snapshot_joins)
+SCENARIO(discarded_state)
+SCENARIO(transfer)
+SCENARIO(transfer_fails)
+SCENARIO(resign)
+SCENARIO(remove_voter)
+SCENARIO(remove_leader)
+SCENARIO(replace)
+SCENARIO(high_term)
+SCENARIO(lease)
+SCENARIO(lease_restart)
+SCENARIO(lease_transfer)
 
 static const struct test tests[] = {
-    {"election", election},     {"split vote", split_vote},     {"pre-vote", pre_vote},
-    {"stickiness", stickiness}, {"figure 7", figure_7},         {"figure 8", figure_8},
-    {"read index", read_index}, {"check quorum", check_quorum}, {"partition", partition},
-    {"learner", learner},       {"own disk", own_disk},         {0},
+    {"election", election},
+    {"split vote", split_vote},
+    {"pre-vote", pre_vote},
+    {"stickiness", stickiness},
+    {"figure 7", figure_7},
+    {"figure 8", figure_8},
+    {"read index", read_index},
+    {"check quorum", check_quorum},
+    {"partition", partition},
+    {"learner", learner},
+    {"own disk", own_disk},
+    {"snapshot", snapshot},
+    {"snapshot with losses", snapshot_loss},
+    {"snapshot for one who joins", snapshot_joins},
+    {"discarded state", discarded_state},
+    {"transfer", transfer},
+    {"transfer that fails", transfer_fails},
+    {"resign", resign},
+    {"remove voter", remove_voter},
+    {"remove leader", remove_leader},
+    {"replace", replace},
+    {"high term", high_term},
+    {"lease", lease},
+    {"lease and restart", lease_restart},
+    {"lease and transfer", lease_transfer},
+    {0},
 };
 
 int main(int argc, char **argv)
