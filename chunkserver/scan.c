@@ -167,7 +167,9 @@ static enum err scan_log(struct extent_scan *c, const struct log *log, uint64_t 
     for (size_t i = 0; !e && i < log->count; i++) {
         const struct reservation *r = &log->v[i];
         uint64_t end = r->offset + r->length;
-        if (r->offset < at || end > c->bytes || r->offset % SYS_BLOCK != 0)
+        if (end > c->bytes)
+            end = c->bytes; /* cut off behind the last live record of a run */
+        if (r->offset < at || r->offset >= end || r->offset % SYS_BLOCK != 0)
             continue;
         if (r->offset > at && r->offset > from)
             e = scan_range(c, at > from ? at : from, r->offset, false);

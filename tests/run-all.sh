@@ -56,6 +56,12 @@ if [ -z "$long" ]; then
 else
     build asan VARIANT=asan all
     build tsan VARIANT=tsan all
+    stage "every state and every byte of a disk"
+    for suite in states flips; do
+        program=unit/chunkserver/test_shard_store_$suite
+        build "$suite" "build/release/tests/$program" &&
+            run_one "long unit" "$program" "build/release/tests/$program"
+    done
 fi
 if ls tests/sim/*.c >/dev/null 2>&1; then
     stage simulator

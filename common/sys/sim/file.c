@@ -379,8 +379,10 @@ enum err sys_dir_sync(const char *path)
     struct inode *dir;
     uint64_t began = own_fs()->clock;
     enum err e = find_dir(path, &dir);
-    if (!e)
+    if (!e) {
         dir->opens++; /* it may be removed meanwhile */
+        tell(dir, SIM_CHANGE_SYNC_BEGIN, 0, 0, NULL);
+    }
     enum err failed = disk_primitive(path, SIM_DISK_SYNC, SYNC_NS, SYNC_SPREAD_NS);
     if (!e) {
         dir->opens--;

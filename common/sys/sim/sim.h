@@ -143,11 +143,11 @@ void sim_disk_no_holes(uint32_t host, bool none);
 struct sim_disk_change {
     enum {
         SIM_CHANGE_WRITE,
-        SIM_CHANGE_ZERO, /* punched */
-        SIM_CHANGE_SIZE, /* n: the size from now on */
-        SIM_CHANGE_SYNC_BEGIN,
-        SIM_CHANGE_SYNC, /* ended: what was there at the last begin of this file is durable */
-        SIM_CHANGE_NAME, /* from from/from_name (from 0: new) to to/to_name (to 0: gone) */
+        SIM_CHANGE_ZERO,       /* punched */
+        SIM_CHANGE_SIZE,       /* n: the size from now on */
+        SIM_CHANGE_SYNC_BEGIN, /* of a file or directory */
+        SIM_CHANGE_SYNC,       /* ended: what was there at the last begin of this file is durable */
+        SIM_CHANGE_NAME,       /* from from/from_name (from 0: new) to to/to_name (to 0: gone) */
         SIM_CHANGE_DIR_SYNC,
     } kind;
     uint64_t file; /* or the directory that is synced */

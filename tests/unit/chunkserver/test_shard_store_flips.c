@@ -1,0 +1,261 @@
+/* Every byte of a small disk's files flipped, one at a time: superblock, extent header, reservation
+ * log, headers, data, tables and footers of records, padding, the index. The disk opens, what is read
+ * is right or an error, at most one shard is harmed, and what harms is seen by a verify of the disk.
+ *
+ * Of blocks of zeros one byte stands for all, but with CAIRN_LONG=1, which also flips every bit that the
+ * short form draws one of, with and without the index. */
+#include <stdlib.h>
+#include "chunkserver/shard_check.h"
+#include "chunkserver/store_internal.h"
+#include "common/sys/sim/sim.h"
+#include "tests/unit/chunkserver/store_kit.h"
+
+static const uint32_t lengths[] = {300, 1, 66000, 0, 900};
+enum { SHARDS = sizeof(lengths) / sizeof(*lengths), GONE = 1, LINE = 16, ZEROS = 512 };
+
+struct sweep {
+    uint64_t flips, harmed, random;
+    bool long_form;
+};
+
+static struct shard_store_config config_of(void)
+{
+    struct shard_store_config c = kit_config(suite_dir());
+    c.extent_bytes = 1 << 20;
+    c.io_threads = 1;
+    return c;
+}
+
+static void make_disk(void)
+{
+    struct shard_store *s = NULL;
+    struct shard_store_config c = config_of();
+    CHECK_OK(kit_format(suite_dir()));
+    CHECK_OK(shard_store_open(&s, &c));
+    for (uint32_t i = 0; i < SHARDS; i++)
+        CHECK_OK(kit_write(s, i, lengths[i]));
+    CHECK_OK(kit_delete(s, GONE));
+    shard_store_close(s);
+}
+
+static void count_fault(void *arg, const struct shard_fault *f)
+{
+    (void)f;
+    ++*(uint64_t *)arg;
+}
+
+static uint64_t faults_found(void)
+{
+    struct shard_check *c = NULL;
+    struct shard_check_result r;
+    uint64_t faults = 0;
+    const struct shard_check_watcher w = {.arg = &faults, .fault = count_fault};
+    enum err e = shard_check_open(suite_dir(), &c);
+    CHECK_OK(e);
+    if (e)
+        return 0;
+    CHECK_OK(shard_check_verify(c, &w, &r));
+    shard_check_close(c);
+    return faults;
+}
+
+/* How many shards cannot be read. */
+static uint32_t open_and_read(bool lost, const char *where)
+{
+    struct shard_store *s = NULL;
+    struct shard_store_config c = config_of();
+    uint32_t bad = 0;
+    if (!suite_check(shard_store_open(&s, &c) == OK, __FILE__, __LINE__, "%s: no disk", where))
+        return 0;
+    kit_await(s);
+    for (uint32_t i = 0; i < SHARDS; i++) {
+        uint32_t n = lengths[i] ? lengths[i] : 1;
+        struct stored_shard shard = kit_shard(i, lengths[i]);
+        enum err e = lengths[i] ? kit_read(s, i, lengths[i], 0, n) : kit_verify(s, i);
+        if (i == GONE) { /* packed among others, its bytes are still there */
+            CHECK(e == ERR_NOT_FOUND || e == ERR_CORRUPT || e == OK);
+            continue;
+        }
+        suite_check(e == OK || e == ERR_CORRUPT || e == ERR_NOT_FOUND, __FILE__, __LINE__,
+                    "%s: shard %u reads %s", where, i, err_name(e));
+        suite_check(e != ERR_NOT_FOUND || lost || shard_store_stat(s, KIT_POOL, &shard.id, &shard),
+                    __FILE__, __LINE__, "%s: shard %u is indexed and missing", where, i);
+        bad += e != OK;
+    }
+    suite_check(bad <= 1, __FILE__, __LINE__, "%s: %u shards harmed", where, bad);
+    shard_store_close(s);
+    return bad;
+}
+
+struct saved {
+    char path[128];
+    uint8_t *bytes;
+    size_t size;
+};
+
+static enum err load(struct saved *f)
+{
+    struct sys_file *file = NULL;
+    uint64_t size = 0;
+    enum err e = sys_file_open(f->path, SYS_OPEN_READ, &file);
+    if (e)
+        return e;
+    CHECK_OK(sys_file_size(file, &size));
+    f->bytes = sys_alloc(size + 1);
+    CHECK_OK(sys_file_read(file, 0, f->bytes, size, &f->size));
+    sys_file_close(file);
+    return OK;
+}
+
+static void store(const struct saved *f)
+{
+    struct sys_file *file = NULL;
+    CHECK_OK(sys_file_open(f->path, SYS_OPEN_WRITE | SYS_OPEN_CREATE | SYS_OPEN_TRUNCATE, &file));
+    if (f->size)
+        CHECK_OK(sys_file_write(file, 0, f->bytes, f->size));
+    sys_file_close(file);
+}
+
+enum { FILES = 3 };
+
+static void save_disk(struct saved files[FILES])
+{
+    static const char *const names[FILES] = {"superblock", "extents/00000001", "index/log"};
+    for (int i = 0; i < FILES; i++) {
+        snprintf(files[i].path, sizeof files[i].path, "%s/%s", suite_dir(), names[i]);
+        CHECK_OK(load(&files[i]));
+    }
+}
+
+/* The disk as it was, with one byte changed. */
+static void put_disk(struct saved files[FILES], int changed, size_t at, uint8_t mask, bool lost)
+{
+    CHECK_OK(sim_disk_wipe(1, suite_dir()));
+    char path[128];
+    snprintf(path, sizeof path, "%s/extents", suite_dir());
+    CHECK_OK(sys_mkdir(path));
+    snprintf(path, sizeof path, "%s/index", suite_dir());
+    CHECK_OK(sys_mkdir(path));
+    files[changed].bytes[at] ^= mask;
+    for (int i = 0; i < FILES - lost; i++)
+        store(&files[i]);
+    files[changed].bytes[at] ^= mask;
+}
+
+static void one_flip(struct sweep *w, struct saved files[FILES], int file, size_t at, uint8_t mask,
+                     bool lost)
+{
+    char where[192];
+    snprintf(where, sizeof where, "%s at %zu ^ %u%s", files[file].path, at, mask,
+             lost ? ", index lost" : "");
+    uint64_t faults = 0;
+    bool verify = w->long_form || w->flips % 8 == 0;
+    put_disk(files, file, at, mask, lost);
+    if (verify && !lost)
+        faults = faults_found();
+    uint32_t bad = open_and_read(lost, where);
+    if (verify && !lost)
+        suite_check(bad == 0 || faults > 0, __FILE__, __LINE__, "%s: not seen by verify", where);
+    w->flips++;
+    w->harmed += bad;
+}
+
+static uint64_t draw(struct sweep *w)
+{
+    w->random ^= w->random << 13;
+    w->random ^= w->random >> 7;
+    w->random ^= w->random << 17;
+    return w->random;
+}
+
+static void flip_at(struct sweep *w, struct saved files[FILES], int file, size_t at)
+{
+    if (w->long_form) {
+        for (int lost = 0; lost < 2 - (file == 2); lost++)
+            one_flip(w, files, file, at, (uint8_t)(1u << draw(w) % 8), lost);
+        return;
+    }
+    one_flip(w, files, file, at, (uint8_t)(1u << draw(w) % 8), file != 2 && draw(w) % 3 == 0);
+}
+
+/* The long record's data: alike, so that the short form draws from it. */
+static bool is_bulk(const struct saved *f, size_t at)
+{
+    const size_t margin = 700;
+    static const char magic[] = "CAIRNREC";
+    if (f->size < 200000 && f->size < 100000)
+        return false;
+    for (size_t back = 0; back < margin && back <= at; back++)
+        if (memcmp(f->bytes + at - back, magic, 8) == 0)
+            return false;
+    for (size_t next = 0; next < margin && at + next + 8 < f->size; next++)
+        if (memcmp(f->bytes + at + next, "CAIRNEND", 8) == 0 ||
+            memcmp(f->bytes + at + next, magic, 8) == 0)
+            return false;
+    return true;
+}
+
+static void sweep_file(struct sweep *w, struct saved files[FILES], int file)
+{
+    const struct saved *f = &files[file];
+    for (size_t at = 0; at < f->size;) {
+        size_t n = f->size - at < LINE ? f->size - at : LINE;
+        size_t zeros = 0;
+        while (zeros < ZEROS && at + zeros < f->size && f->bytes[at + zeros] == 0)
+            zeros++;
+        if (!w->long_form && zeros >= LINE) {
+            if (zeros == ZEROS || draw(w) % 4 == 0)
+                flip_at(w, files, file, at + draw(w) % zeros);
+            at += zeros == ZEROS ? 4 * ZEROS : zeros;
+            continue;
+        }
+        if (!w->long_form && file == 1 && is_bulk(f, at)) {
+            flip_at(w, files, file, at + draw(w) % n);
+            at += 1024;
+            continue;
+        }
+        for (size_t i = 0; i < n; i++)
+            flip_at(w, files, file, at + i);
+        at += n;
+    }
+}
+
+static void every_byte(int file)
+{
+    struct saved files[FILES] = {0};
+    struct sweep w = {.random = suite_seed() | 1,
+                      .long_form = getenv("CAIRN_LONG") && *getenv("CAIRN_LONG")};
+    make_disk();
+    save_disk(files);
+    sweep_file(&w, files, file);
+    printf("\n    %zu bytes, %llu flips, %llu harmed a shard ", files[file].size,
+           (unsigned long long)w.flips, (unsigned long long)w.harmed);
+    CHECK(w.flips >= 80);
+    CHECK(file != 1 || w.harmed > 100);
+    CHECK(file == 1 || w.harmed == 0);
+    for (int i = 0; i < FILES; i++)
+        sys_free(files[i].bytes);
+}
+
+static void superblock(void)
+{
+    every_byte(0);
+}
+
+static void extent(void)
+{
+    every_byte(1);
+}
+
+static void index_file(void)
+{
+    every_byte(2);
+}
+
+static const struct test tests[] = {
+    {"each byte of the superblock", superblock},
+    {"each byte of an extent", extent},
+    {"each byte of the index", index_file},
+    {0},
+};
+SUITE("shard store, flips", tests)
