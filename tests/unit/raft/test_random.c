@@ -195,26 +195,39 @@ static void disaster(struct cluster *c, struct dice *d, struct cluster_node *n)
 static void lease_disaster(struct cluster *c, struct dice *d, struct cluster_node *n)
 {
     struct cluster_node *leader = cluster_leader(c);
-    switch (roll(d, 6)) {
+    if (!leader)
+        leader = n;
+    switch (roll(d, 8)) {
     case 0:
     case 1:
-        if (leader)
-            c->cut[n->id][leader->id] = c->cut[leader->id][n->id] = true;
+        c->cut[n->id][leader->id] = c->cut[leader->id][n->id] = true;
         break;
     case 2:
-        for (size_t i = 1; i <= CLUSTER_MAX && leader; i++)
+        for (size_t i = 1; i <= CLUSTER_MAX; i++)
             c->cut[leader->id][i] = c->cut[i][leader->id] = true;
         break;
     case 3:
         memset(c->cut, 0, sizeof c->cut);
         break;
     default:
-        if (n != leader || roll(d, 4) == 0)
-            cluster_crash(n);
-        for (size_t i = 1; i <= CLUSTER_MAX; i++)
-            if (c->nodes[i].exists && !c->nodes[i].alive)
-                cluster_start_node(c, &c->nodes[i]);
+        for (size_t i = 1; i <= CLUSTER_MAX; i++) {
+            struct cluster_node *o = &c->nodes[i];
+            if (!o->alive || c->cut[i][leader->id] || (o == leader && roll(d, 8)))
+                continue;
+            cluster_crash(o);
+            cluster_start_node(c, o);
+        }
     }
+}
+
+/* One that does not know of a later one, if there is any. */
+static struct cluster_node *stale_leader(struct cluster *c, struct cluster_node *n)
+{
+    for (size_t i = 1; i <= CLUSTER_MAX; i++)
+        if (c->nodes[i].alive && raft_is_leader(c->nodes[i].raft) &&
+            raft_term(c->nodes[i].raft) < c->highest_leader_term)
+            return &c->nodes[i];
+    return n;
 }
 
 static void one_step(struct cluster *c, struct dice *d, const struct mix *mix, uint64_t step)
@@ -241,7 +254,7 @@ static void one_step(struct cluster *c, struct dice *d, const struct mix *mix, u
         else
             disaster(c, d, n);
     } else {
-        struct cluster_node *leader = roll(d, 4) ? cluster_leader(c) : n;
+        struct cluster_node *leader = roll(d, 4) ? cluster_leader(c) : stale_leader(c, n);
         if (leader)
             ask(c, d, mix, leader, step);
     }
