@@ -284,7 +284,8 @@ void refresher_run(void *service)
             failures = fresh ? 0 : failures + (failures < 5);
         }
         order_repairs(s);
-        if (!service_wait(s, sys_now() + jittered(REFRESH_EVERY << failures)))
+        int64_t rest = jittered(REFRESH_EVERY << failures);
+        if (!service_wait(s, sys_now() + rest))
             break;
     }
 }
