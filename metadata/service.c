@@ -407,8 +407,12 @@ static enum err start_workers(struct metadata_service *s)
 enum err metadata_service_start(const struct metadata_service_config *config,
                                 struct metadata_service **out)
 {
+    if (strlen(config->directory) >= SYS_PATH_MAX)
+        return ERR_TOO_BIG;
     struct metadata_service *s = sys_alloc(sizeof *s);
     s->config = *config;
+    memcpy(s->directory, config->directory, strlen(config->directory) + 1);
+    s->config.directory = s->directory;
     sys_mutex_init(&s->lock);
     sys_mutex_init(&s->queue_lock);
     sys_cond_init(&s->queue_some);

@@ -39,7 +39,7 @@ enum err metadata_service_peek(const char *directory, struct uuid *cluster,
                                uint64_t *member) MUST_USE;
 
 struct metadata_service_config {
-    const char *directory;
+    const char *directory; /* copied */
     const char *address;   /* where other members reach it; "" when all are in this process */
     struct rpc_node *node; /* for messages to other members */
     struct timeouts timeouts;

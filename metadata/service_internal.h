@@ -118,6 +118,7 @@ struct job; /* a request on its way to a worker */
 
 struct metadata_service {
     struct metadata_service_config config;
+    char directory[SYS_PATH_MAX]; /* config's */
     struct log_store_identity identity;
     struct driver *driver;
     struct service_states states;
