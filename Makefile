@@ -35,7 +35,7 @@ CHECK_C      := $(filter-out tests/check/main.c,$(wildcard tests/check/*.c))
 UNIT_SIM     := $(UNIT_SIM_C:%.c=$B/%)
 UNIT_POSIX   := $(UNIT_POSIX_C:%.c=$B/%)
 
-.PHONY: all demo test test-long sim bench lint lint-objects golden-update unit unit-programs \
+.PHONY: all demo test test-long sim sim-mutants print-mutant bench lint lint-objects golden-update unit unit-programs \
 	unit-posix-programs print-unit print-unit-posix install clean help packages
 .SECONDARY:
 #: make                build everything; names the packages that are missing
@@ -74,6 +74,10 @@ golden-update: $B/tests/unit/raft/test_golden
 #: make sim SEEDS=N    the simulator with seeds 1 .. N
 sim: $B/sim-run
 	build/sim --seeds $(SEEDS) --jobs $(JOBS)
+
+#: make sim-mutants    the product with each of its deliberate defects: the simulator must find them all
+sim-mutants: $B/sim-run
+	tests/sim/mutants.py --jobs $(JOBS) --seeds $(SEEDS)
 
 #: make bench          the benchmark, as JSON and a table
 bench: all
@@ -116,9 +120,16 @@ $B/check-history: $B/tests/check/main.o $B/libcheck.a $B/libcairn.a $B/libposix.
 SIM_O := $(patsubst %.c,$B/%.o,$(wildcard tests/sim/*.c))
 # What tests/sim/watch.c sees of every member.
 SIM_WRAP := raft_new raft_step state_open apply_command
-$B/sim-run: $(SIM_O) $B/libcheck.a $B/libcairn.a $B/libsim.a $B/libmemory.a
-	$(CC) $(LDFLAGS_ALL) $(SIM_WRAP:%=-Wl,--wrap=%) -o $@ $(SIM_O) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
-	@[ $(VARIANT) != release ] || ln -sf release/sim-run build/sim
+SIM_A := $B/libcheck.a $B/libcairn.a $B/libsim.a $B/libmemory.a
+SIM_LINK = $(SIM_O) $(LDFLAGS_ALL) $(SIM_WRAP:%=-Wl,--wrap=%) -Wl,--start-group $(SIM_A) -Wl,--end-group $(LIBS)
+$B/sim-run: $(SIM_O) $(SIM_A)
+	$(CC) -o $@ $(SIM_LINK)
+	@ln -sf $(VARIANT)/sim-run build/sim
+
+# For tests/sim/mutants.py: how an object is compiled, how the simulator is linked.
+print-mutant:
+	@echo $(CC) $(CFLAGS_ALL)
+	@echo $(CC) $(SIM_LINK)
 
 build/gen/%.pb-c.c build/gen/%.pb-c.h: %.proto
 	@mkdir -p build/gen

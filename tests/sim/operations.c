@@ -36,22 +36,24 @@ bool operation_contains(const struct s3_answer *a, const char *text)
     return a->exchange.answer_body && strstr(a->exchange.answer_body, text);
 }
 
+static void invocation(char out[ID])
+{
+    snprintf(out, ID, "%016llx-%016llx", (unsigned long long)sim_random(),
+             (unsigned long long)sim_random());
+}
+
 void operation_send(struct client *c, struct s3_request *r, struct s3_answer *a)
 {
     char id[ID];
     uint32_t tries = 1 + (uint32_t)(sim_random() % TRIES);
-    /* In one order: a seed is the same run whatever the compiler does. */
-    uint64_t first = sim_random(), second = sim_random();
-    snprintf(id, sizeof id, "%016llx-%016llx", (unsigned long long)first,
-             (unsigned long long)second);
+    invocation(id);
     r->invocation = id;
     for (r->attempt = 1;; r->attempt++) {
         s3_send(c->gateway, r, a);
         if (operation_certain(a->status) || r->attempt == tries)
             return;
         s3_release(a);
-        int64_t rest = (int64_t)(sim_random() % (300 * SYS_MS));
-        sys_sleep_until(sys_now() + rest);
+        sys_sleep_until(sys_now() + (int64_t)(sim_random() % (300 * SYS_MS)));
     }
 }
 
@@ -123,58 +125,94 @@ static void remember(struct client *c, uint32_t key, const char *etag)
 
 /* ---- writes ---- */
 
-/* IF_MATCH: what this client saw there last, if anything. */
-static void put(struct client *c, uint32_t key, enum history_condition condition)
+/* All attempts of the pending write that there will be; it is pending no longer. */
+static void attempt_all(struct client *c, const char *target, const uint8_t *bytes,
+                        struct s3_answer *a)
+{
+    struct pending *p = &c->pending;
+    uint32_t tries = 1 + (uint32_t)(sim_random() % TRIES);
+    char match[MODEL_ETAG + 2];
+    struct s3_request r = {.method = p->removes ? "DELETE" : "PUT",
+                           .target = target,
+                           .body = bytes,
+                           .n = bytes ? model_size(p->seed) : 0,
+                           .invocation = p->id};
+    snprintf(match, sizeof match, "\"%s\"", p->match);
+    if (p->condition == HISTORY_IF_ABSENT)
+        r.if_none_match = "*";
+    if (p->condition == HISTORY_IF_MATCH)
+        r.if_match = match;
+    for (;;) {
+        r.attempt = ++p->attempt;
+        s3_send(c->gateway, &r, a);
+        if (operation_certain(a->status) || --tries == 0)
+            break;
+        s3_release(a);
+        sys_sleep_until(sys_now() + (int64_t)(sim_random() % (300 * SYS_MS)));
+    }
+    p->open = false;
+}
+
+static void write_pending(struct client *c)
 {
     struct workload *w = c->work;
-    char target[OPERATION_TARGET], etag[MODEL_ETAG], match[MODEL_ETAG + 2], got[MODEL_ETAG];
-    uint64_t seed = model_seed(sim_random(), false);
+    struct pending *p = &c->pending;
+    char target[OPERATION_TARGET], got[MODEL_ETAG];
     struct s3_answer a;
-    if (condition == HISTORY_IF_MATCH && !c->seen[key][0])
-        condition = HISTORY_ALWAYS;
-    uint64_t expected = condition == HISTORY_IF_MATCH ? model_value(c->seen[key]) : 0;
-    operation_target(key, target);
-    uint8_t *bytes = model_bytes(seed);
-    uint64_t value = model_add(w->model, seed, bytes, false, etag);
-    struct s3_request r = {.method = "PUT", .target = target, .body = bytes, .n = model_size(seed)};
-    if (condition == HISTORY_IF_ABSENT)
-        r.if_none_match = "*";
-    snprintf(match, sizeof match, "\"%s\"", key < WORK_KEYS_MAX ? c->seen[key] : "");
-    if (condition == HISTORY_IF_MATCH)
-        r.if_match = match;
-    size_t number = operation_begin(c, target, HISTORY_PUT, condition, expected, value);
-    operation_send(c, &r, &a);
-    if (ended(c, number, "PUT", target, condition, &a, value)) {
-        w->puts++;
+    operation_target(p->key, target);
+    uint8_t *bytes = p->removes ? NULL : model_bytes(p->seed);
+    attempt_all(c, target, bytes, &a);
+    if (ended(c, p->number, p->removes ? "DELETE" : "PUT", target, p->condition, &a, p->value)) {
+        *(p->removes ? &w->deletes : &w->puts) += 1;
         answer_etag(&a, got);
-        if (strcmp(got, etag) != 0)
-            workload_fail(w, "PUT %s: ETag %s, not %s", target, got, etag);
-        remember(c, key, etag);
+        if (!p->removes && model_value(got) != p->value)
+            workload_fail(w, "PUT %s: ETag %s is not that of what was sent", target, got);
+        remember(c, p->key, p->removes ? "" : got);
     }
     s3_release(&a);
     sys_free(bytes);
 }
 
+/* IF_MATCH: what this client saw there last, if anything. */
+static void begin_write(struct client *c, uint32_t key, bool removes,
+                        enum history_condition condition)
+{
+    struct pending *p = &c->pending;
+    const char *seen = key < WORK_KEYS_MAX ? c->seen[key] : "";
+    char target[OPERATION_TARGET], etag[MODEL_ETAG];
+    if (condition == HISTORY_IF_MATCH && !seen[0])
+        condition = HISTORY_ALWAYS;
+    operation_target(key, target);
+    *p = (struct pending){.removes = removes, .key = key, .condition = condition};
+    invocation(p->id);
+    snprintf(p->match, sizeof p->match, "%s", seen);
+    if (!removes) {
+        p->seed = model_seed(sim_random(), false);
+        uint8_t *bytes = model_bytes(p->seed);
+        p->value = model_add(c->work->model, p->seed, bytes, false, etag);
+        sys_free(bytes);
+    }
+    p->number = operation_begin(c, target, removes ? HISTORY_DELETE : HISTORY_PUT, condition,
+                                condition == HISTORY_IF_MATCH ? model_value(seen) : 0, p->value);
+    p->open = true;
+    write_pending(c);
+}
+
+static void put(struct client *c, uint32_t key, enum history_condition condition)
+{
+    begin_write(c, key, false, condition);
+}
+
 static void delete (struct client *c, uint32_t key, enum history_condition condition)
 {
-    char target[OPERATION_TARGET], match[MODEL_ETAG + 2];
-    struct s3_answer a;
-    if (!c->seen[key][0])
-        condition = HISTORY_ALWAYS;
-    uint64_t expected = condition == HISTORY_IF_MATCH ? model_value(c->seen[key]) : 0;
-    operation_target(key, target);
-    struct s3_request r = {.method = "DELETE", .target = target};
-    snprintf(match, sizeof match, "\"%s\"", c->seen[key]);
-    if (condition == HISTORY_IF_MATCH)
-        r.if_match = match;
-    size_t number =
-        operation_begin(c, target, HISTORY_DELETE, condition, expected, HISTORY_NOTHING);
-    operation_send(c, &r, &a);
-    if (ended(c, number, "DELETE", target, condition, &a, HISTORY_NOTHING)) {
-        c->work->deletes++;
-        remember(c, key, "");
-    }
-    s3_release(&a);
+    begin_write(c, key, true, condition);
+}
+
+void operation_resume(struct client *c)
+{
+    if (c->pending.open && sim_random() % 8)
+        write_pending(c);
+    c->pending.open = false;
 }
 
 /* ---- reads ---- */

@@ -25,13 +25,12 @@ static void client_main(void *arg)
 {
     struct client *c = arg;
     struct workload *w = c->work;
+    operation_resume(c);
     while (c->step < w->operations && !w->failed) {
         c->step++;
         operation_random(c);
-        if (w->pause) {
-            int64_t rest = (int64_t)(sim_random() % (uint64_t)w->pause);
-            sys_sleep_until(sys_now() + rest);
-        }
+        if (w->pause)
+            sys_sleep_until(sys_now() + (int64_t)(sim_random() % (uint64_t)w->pause));
     }
 }
 

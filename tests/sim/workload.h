@@ -2,8 +2,8 @@
  * history (tests/check/history.h) outside of the simulated processes; workload_judge asks in the end
  * whether it is linearizable.
  *
- * The process that runs the clients and their one or two gateways may crash at any time: what was
- * under way then has no known outcome, and the clients go on where they were. */
+ * The process that runs the clients and their one or two gateways may crash at any time: then clients
+ * try most writes again that were under way, what else was has no known outcome, and they go on. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,11 +14,24 @@
 enum { WORK_KEYS_MAX = 6, WORK_CLIENTS_MAX = 5, WORK_CLAIMS = 10, WORK_GATEWAYS = 2 };
 enum phase { PHASE_START, PHASE_WORK, PHASE_HEAL, PHASE_CHECK, PHASE_END };
 
+/* A write that a client has sent and not heard of. The client is not the gateway: when that dies, it
+ * tries again as an SDK does, under the same invocation id. */
+struct pending {
+    bool open, removes;
+    uint32_t key, attempt;
+    enum history_condition condition;
+    uint64_t seed, value;
+    size_t number;          /* in the history */
+    char match[MODEL_ETAG]; /* IF_MATCH */
+    char id[40];            /* the invocation's */
+};
+
 struct client {
     struct workload *work;
     struct gateway *gateway;
     uint32_t number, step, claims;        /* operations and claims begun */
     char seen[WORK_KEYS_MAX][MODEL_ETAG]; /* what it last saw there; "": nothing */
+    struct pending pending;
 };
 
 struct workload {
@@ -52,6 +65,8 @@ void workload_judge(struct workload *w, bool tell);
 
 /* operations.c: one random operation of a client. */
 void operation_random(struct client *c);
+/* The process is a new one: mostly tries the write again that was under way. */
+void operation_resume(struct client *c);
 /* Reads a key: the shared ones, then the claims. False when the answer was "not now". */
 bool operation_get(struct client *c, uint32_t key);
 
