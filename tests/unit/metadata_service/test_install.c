@@ -214,6 +214,32 @@ static void failures(void)
     members_stop(&t);
 }
 
+/* Its log cannot be written from the nth time on, which is the reset for some n: the state is switched
+ * and the log is not. */
+static void between_switch_and_reset(void)
+{
+    struct members_test t;
+    members_start(&t);
+    unsigned away = a_follower(&t);
+    for (uint64_t nth = 1; nth <= 8; nth++) {
+        sim_crash(t.pid[away]);
+        sys_sleep_until(sys_now() + 4 * SYS_SECOND);
+        work(&t, 110);
+        sim_disk_fail_kinds(MEMBERS_HOST + away, "/metadata/log", SIM_DISK_WRITE, nth, ERR_IO,
+                            true);
+        sim_restart(t.pid[away]);
+        for (int i = 0; i < 60 && sim_alive(t.pid[away]); i++)
+            sys_sleep_until(sys_now() + 50 * SYS_MS);
+        sim_disk_fail_kinds(MEMBERS_HOST + away, "/metadata/log", SIM_DISK_WRITE, 0, OK, false);
+        if (!sim_alive(t.pid[away]))
+            sim_restart(t.pid[away]);
+        if (!suite_check(caught_up(&t, away, 60), __FILE__, __LINE__, "write %llu",
+                         (unsigned long long)nth))
+            break;
+    }
+    members_stop(&t);
+}
+
 /* ---- a state that differs ---- */
 
 static bool tampered;
@@ -332,6 +358,7 @@ static const struct test tests[] = {
     {"lagging", lagging},
     {"crashes", crashes},
     {"failures", failures},
+    {"between switch and reset", between_switch_and_reset},
     {"a follower differs", a_follower_differs},
     {"the leader differs", the_leader_differs},
     {"lost", lost},
