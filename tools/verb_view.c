@@ -66,17 +66,12 @@ enum err view_call(struct cluster_view *v, const char *address, uint16_t type,
     return e ? e : rpc_control_call(peer, &request, type, body, reply_type, &v->arena, reply);
 }
 
-enum err view_ask_members(struct cluster_view *v)
+/* Asks each of the members that one of them listed, for itself. What the one says that leads, or NULL. */
+static const Members *ask_each(struct cluster_view *v, const Members *members)
 {
-    struct request_context request = admin_request(&v->admin, 0);
-    Members *members = NULL;
-    enum err e = metadata_members(v->admin.metadata, &request, &v->arena, &members);
-    v->facts.members_error = e;
-    if (e)
-        return e;
-    v->facts.members = members;
     const Members *leaders = NULL;
     size_t n = members->n_members < VIEW_MEMBERS_MAX ? members->n_members : VIEW_MEMBERS_MAX;
+    v->facts.members = members;
     for (size_t i = 0; i < n; i++) {
         Members ask = MEMBERS__INIT;
         ProtobufCMessage *reply;
@@ -85,15 +80,35 @@ enum err view_ask_members(struct cluster_view *v)
         if (v->facts.member_answers[i] == OK && !reply)
             v->facts.member_answers[i] = ERR_FORMAT;
         v->own[i] = v->facts.member_answers[i] ? NULL : (const Members *)reply;
-        if (v->own[i] && v->own[i]->leader == members->members[i]->id)
+        if (v->own[i] && v->own[i]->leader == members->members[i]->id &&
+            (!leaders || v->own[i]->term > leaders->term))
             leaders = v->own[i];
     }
-    /* Who else is reachable and how far they are, only the leader knows; it lists the same members
-     * unless one has come or gone just now. */
-    bool same = leaders && leaders->n_members == members->n_members;
-    for (size_t i = 0; same && i < n; i++)
-        same = leaders->members[i]->id == members->members[i]->id;
-    if (same)
+    return leaders;
+}
+
+static bool same_members(const Members *a, const Members *b)
+{
+    bool same = a->n_members == b->n_members;
+    for (size_t i = 0; same && i < a->n_members; i++)
+        same = a->members[i]->id == b->members[i]->id;
+    return same;
+}
+
+enum err view_ask_members(struct cluster_view *v)
+{
+    struct request_context request = admin_request(&v->admin, 0);
+    Members *members = NULL;
+    enum err e = metadata_members(v->admin.metadata, &request, &v->arena, &members);
+    v->facts.members_error = e;
+    if (e)
+        return e;
+    /* Who else is reachable and how far they are, only the leader knows. The one that answered first
+     * may have been removed since, which nobody has told it: then the leader's list is asked. */
+    const Members *leaders = ask_each(v, members);
+    if (leaders && !same_members(members, leaders))
+        (void)ask_each(v, leaders);
+    else if (leaders)
         v->facts.members = leaders;
     return OK;
 }
