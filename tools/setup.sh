@@ -47,7 +47,9 @@ test  s3cmd                  S3 client under test
 test  rclone                 S3 client under test
 test  python3-boto3          S3 client under test
 test  curl                   raw requests in the tests
-test  util-linux             setarch for TSan
+test  util-linux             setarch for TSan; namespaces for hosts on one machine
+test  iproute2               networks between these hosts
+test  iptables               partitions between them
 demo  awscli                 the S3 client of the demo
 demo  curl                   raw requests in the demo
 demo  python3                the demo's bookkeeping

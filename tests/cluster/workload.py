@@ -3,6 +3,7 @@
 Values follow from random numbers; what was read is compared with its ETag, and the ETags make up a
 history (history.py) that has to be linearizable: no acknowledged write is lost, none that was refused
 is seen, no read is stale, however the processes end and come back."""
+import collections
 import hashlib
 import os
 import random
@@ -66,6 +67,7 @@ class Client(threading.Thread):
         self.stop = threading.Event()
         self.fault = None
         self.writes = self.reads = self.refused = 0
+        self.codes = collections.Counter()  # of what was refused: HTTP status, or kind of exception
 
     def connect(self, attempts):
         self.s3 = connect(self.cluster, attempts)
@@ -100,6 +102,8 @@ class Client(threading.Thread):
                 self.get(key)
         except (ClientError, BotoCoreError) as e:
             self.refused += 1
+            self.codes[str(e.response["ResponseMetadata"]["HTTPStatusCode"])
+                       if isinstance(e, ClientError) else type(e).__name__] += 1
             if isinstance(e, ClientError) and e.response["ResponseMetadata"]["HTTPStatusCode"] < 500:
                 self.fault = f"{key}: {e}"
             self.stop.wait(0.05)
