@@ -351,6 +351,24 @@ void sim_half_open(uint32_t gone, uint32_t other)
     sim_leave();
 }
 
+bool network_fails(void)
+{
+    struct process *p = sim_process();
+    return p->network_fail && --p->network_fail == 0;
+}
+
+void sim_network_fail(int pid, uint64_t nth)
+{
+    sim_enter();
+    process_of(pid)->network_fail = nth;
+    sim_leave();
+}
+
+uint64_t sim_network_fail_left(int pid)
+{
+    return process_of(pid)->network_fail;
+}
+
 void sim_random_resets(uint64_t mean_sends)
 {
     sim_enter();

@@ -39,6 +39,8 @@ struct sys_socket {
     size_t backlog_count;
 };
 
+/* Counts a call of this process that uses a connection; true: this one fails. */
+bool network_fails(void);
 bool network_is_cut(uint32_t from, uint32_t to);
 int64_t network_delay(uint32_t from, uint32_t to);
 void stream_pair(struct sys_socket *a, struct sys_socket *b);

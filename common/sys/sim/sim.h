@@ -102,6 +102,10 @@ void sim_reset_connections(uint32_t a, uint32_t b); /* both ends learn of it at 
 /* Host gone drops its connections to other, whose ends stay open: each is told when it sends. */
 void sim_half_open(uint32_t gone, uint32_t other);
 void sim_random_resets(uint64_t mean_sends); /* 0: none */
+/* For sweeps: the nth connect, send or receive of the process from now on finds its connection reset
+ * (a connect is refused); 0: none. */
+void sim_network_fail(int pid, uint64_t nth);
+uint64_t sim_network_fail_left(int pid); /* 0: it has happened */
 
 /* ---- disks: the files of a host at or below a path; "/" for all. At most 16 rules a host. ---- */
 

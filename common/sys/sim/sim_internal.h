@@ -134,7 +134,7 @@ struct process {
     struct sys_event stop, reload;
     uint64_t exits;
     char exit_reason[160];
-    uint64_t points, crash_at, mean_points;
+    uint64_t points, crash_at, mean_points, network_fail;
     int64_t restart_delay;
     struct timer restart;
     struct sim_leaks left; /* at a clean end */

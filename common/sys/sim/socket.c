@@ -191,7 +191,7 @@ enum err sys_connect(const struct sys_addr *a, int64_t deadline, struct sys_sock
     sim_point_io(POINT_CONNECT);
     uint32_t from = sim_process()->host->number, to = host_of(a);
     int64_t wait = network_delay(from, to) + network_delay(to, from);
-    enum err e = ERR_BUSY;
+    enum err e = network_fails() ? ERR_REFUSED : ERR_BUSY;
     while (e == ERR_BUSY) {
         int64_t at = world.now + wait;
         if (at > deadline) {
@@ -247,7 +247,7 @@ enum err sys_send(struct sys_socket *s, const struct sys_slice *v, size_t n, boo
     sim_point_io(POINT_SEND);
     *done = 0;
     enum err e = OK;
-    if (world.mean_resets && sim_below(world.mean_resets) == 0)
+    if (network_fails() || (world.mean_resets && sim_below(world.mean_resets) == 0))
         connection_break(s);
     for (;;) {
         if (s->reset || s->shut_write) {
@@ -275,6 +275,8 @@ enum err sys_recv(struct sys_socket *s, void *out, size_t max, int64_t deadline,
     sim_point_io(POINT_RECV);
     *done = 0;
     enum err e = OK;
+    if (network_fails())
+        connection_break(s);
     while (!e && s->in->arrived_bytes == 0) {
         if (s->in->fin_arrived || s->reset || s->shut_read) {
             e = ERR_CLOSED;
