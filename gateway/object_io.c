@@ -65,9 +65,22 @@ static ChunkDurable *durable_message(struct arena *arena, const struct chunk_dur
 }
 
 /* Ends the writer. */
-static enum s3_error write_chunk(struct chunk_writer *w, uint32_t length,
+/* Of a chunk that no row will name. */
+static void remove_shards(const struct chunk_io *io, uint32_t pool, const struct chunk_id *id,
+                          const disk_id *disks, size_t n)
+{
+    const struct request_context request = {.deadline = sys_now() + SYS_SECOND};
+    for (size_t i = 0; i < n; i++)
+        if (disks[i] != 0 && shard_remove(io->shards, &request, disks[i], pool, id, 1) != OK) {
+            /* It stays there, unknown to metadata, and is swept by its age. */
+        }
+}
+
+static enum s3_error write_chunk(const struct chunk_io *io, uint32_t pool,
+                                 const struct chunk_id *id, struct chunk_writer *w, uint32_t length,
                                  const struct object_source *source, struct chunk_durable *durable)
 {
+    *durable = (struct chunk_durable){0};
     enum s3_error s = fill(w, length, source);
     if (s == S3_OK) {
         enum err e = chunk_writer_finish(w, durable);
@@ -76,6 +89,8 @@ static enum s3_error write_chunk(struct chunk_writer *w, uint32_t length,
             log_warn("write", "a chunk did not reach its quorum: %s", err_text(e));
     }
     chunk_writer_free(w);
+    if (s != S3_OK)
+        remove_shards(io, pool, id, durable->disks, durable->width);
     return s;
 }
 
@@ -147,7 +162,7 @@ enum s3_error object_write(const struct chunk_io *io, const struct request_conte
         struct chunk_durable durable;
         s = open_chunk(io, request, pool, &id, length, began, &w);
         if (s == S3_OK)
-            s = write_chunk(w, length, source, &durable);
+            s = write_chunk(io, pool, &id, w, length, source, &durable);
         if (s != S3_OK)
             break;
         ChunkRun *run = run_for(out, arena, pool, write_id, id.sequence, chunk_bytes);
@@ -223,16 +238,11 @@ enum err object_follow(const struct chunk_io *io, const struct request_context *
 
 void object_discard(const struct chunk_io *io, const struct object_written *written)
 {
-    const struct request_context request = {.deadline = sys_now() + SYS_SECOND};
     for (size_t i = 0; i < written->durable_count; i++) {
         const ChunkDurable *d = written->durable[i];
         struct chunk_id id = {.sequence = d->sequence};
         memcpy(id.write.bytes, written->runs[0]->write_id.data, WRITE_ID_BYTES);
-        for (size_t k = 0; k < d->n_disks; k++)
-            if (d->disks[k] != 0 && shard_remove(io->shards, &request, d->disks[k],
-                                                 written->runs[0]->pool, &id, 1) != OK) {
-                /* It stays there, unknown to metadata, and is swept by its age. */
-            }
+        remove_shards(io, written->runs[0]->pool, &id, d->disks, d->n_disks);
     }
 }
 

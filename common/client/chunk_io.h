@@ -55,7 +55,8 @@ enum err chunk_writer_open(const struct chunk_io *io, const struct request_conte
 enum err chunk_writer_space(struct chunk_writer *w, void **at, size_t *n) MUST_USE;
 /* n of those bytes are there. A full stripe is encoded and sent. */
 enum err chunk_writer_advance(struct chunk_writer *w, size_t n) MUST_USE;
-/* Commits every shard and waits by the ack rule (hazard 8). OK: at least the quorum is durable. */
+/* Commits every shard and waits by the ack rule (hazard 8). OK: at least the quorum is durable. An
+ * error: out has where shards may have become durable all the same, for who removes them. */
 enum err chunk_writer_finish(struct chunk_writer *w, struct chunk_durable *out) MUST_USE;
 void chunk_writer_free(struct chunk_writer *w); /* unfinished: every shard is aborted */
 

@@ -525,6 +525,7 @@ static enum err await_durable(struct chunk_writer *w, int64_t began)
 enum err chunk_writer_finish(struct chunk_writer *w, struct chunk_durable *out)
 {
     assert(w->stripe == w->layout.stripes);
+    *out = (struct chunk_durable){.sequence = w->id.sequence};
     enum err e = await_room(w, true);
     if (e != OK)
         return e;
@@ -535,13 +536,11 @@ enum err chunk_writer_finish(struct chunk_writer *w, struct chunk_durable *out)
             shard_write_commit(w->outs[i].write, w->outs[i].crc);
         }
     e = await_durable(w, began);
-    memset(out, 0, sizeof *out);
-    out->sequence = w->id.sequence;
     out->nonce = w->nonce;
     out->width = (uint8_t)width(w);
     for (unsigned i = 0; i < width(w); i++) {
         const struct out *o = &w->outs[i];
-        if (o->phase == SHARD_DURABLE)
+        if (o->phase == SHARD_DURABLE || (e != OK && o->phase == SHARD_COMMITTING))
             out->disks[i] = o->disk;
     }
     return e;
