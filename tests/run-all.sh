@@ -56,6 +56,9 @@ if [ -z "$long" ]; then
 else
     build asan VARIANT=asan all
     build tsan VARIANT=tsan all
+    stage "crash states of LevelDB"
+    crash=build/release/tests/unit/kv_posix/test_leveldb_crash
+    build crash $crash && run_one "long unit" "long ${crash#build/release/tests/}" $crash
     stage "every state and every byte of a disk"
     for suite in states flips; do
         program=unit/chunkserver/test_shard_store_$suite
