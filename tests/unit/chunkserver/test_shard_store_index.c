@@ -282,7 +282,28 @@ static void damaged_row(void)
     }
 }
 
+/* Deleted, its space about to be given back, and found again by the scan: there, or not, but whole. */
+static void dead_of_the_old_index(void)
+{
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = open_small();
+    fill(s);
+    CHECK_OK(kit_write(s, 800, LENGTH));
+    CHECK_OK(kit_delete(s, 800));
+    CHECK_OK(index_enter(s));
+    CHECK_ERR(index_leave(s, ERR_CORRUPT), ERR_UNAVAILABLE);
+    kit_await(s);
+    CHECK_OK(kit_write(s, 801, LENGTH));
+    CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
+    enum err e = kit_read(s, 800, LENGTH, 0, LENGTH);
+    CHECK(e == OK || e == ERR_NOT_FOUND);
+    CHECK_EQ(kit_count(s), SHARDS + 1 + (e == OK));
+    check_all(s);
+    shard_store_close(s);
+}
+
 static const struct test tests[] = {
+    {"the dead of the old index", dead_of_the_old_index},
     {"lost: rebuilt while open", lost},
     {"a rebuild cut short", cut_short},
     {"of an earlier time", stale},

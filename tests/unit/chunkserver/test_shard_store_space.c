@@ -302,7 +302,29 @@ static void trims(void)
     shard_store_close(s);
 }
 
+/* Also of an empty disk: its number must not come back, since the index may speak of it. */
+static void the_last_extent_stays(void)
+{
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = open_compacting(50 * SYS_MS);
+    for (uint32_t i = 0; i < 20; i++)
+        CHECK_OK(kit_write(s, i, LENGTH));
+    for (uint32_t i = 0; i < 20; i++)
+        CHECK_OK(kit_delete(s, i));
+    uint32_t highest = s->next_extent - 1;
+    shard_store_close(s);
+    s = open_compacting(50 * SYS_MS);
+    await_files(s, 1);
+    sys_sleep_until(sys_now() + SYS_SECOND); /* some looks more */
+    CHECK_EQ(extent_files(), 1);
+    shard_store_close(s);
+    s = open_compacting(50 * SYS_MS);
+    CHECK_EQ(s->next_extent, highest + 1);
+    shard_store_close(s);
+}
+
 static const struct test tests[] = {
+    {"the last extent stays", the_last_extent_stays},
     {"compaction: extents are emptied and removed", compacts},
     {"compaction without holes", compacts_without_punching},
     {"compaction keeps what has rotted", keeps_rot},
