@@ -302,7 +302,9 @@ static enum err move_one(struct compaction *c, const struct index_entry *seen, u
             shard_writer_abort(w);
         move_end(s, m, 0);
         /* P5; and what has been deleted meanwhile is nobody's concern. */
+        sys_mutex_lock(&c->lock);
         c->stuck += e == ERR_CORRUPT || e == ERR_IO || (here && e == ERR_NOT_FOUND);
+        sys_mutex_unlock(&c->lock);
         return e == ERR_CORRUPT || e == ERR_IO || e == ERR_NOT_FOUND || e == ERR_ABORTED ? OK : e;
     }
     struct moving *arg = sys_alloc(sizeof *arg);

@@ -344,8 +344,10 @@ static enum err change_superblock(struct shard_store *s, disk_id id, uint64_t in
     e = superblock_write(s->directory, &sb);
     sys_mutex_lock(&s->lock);
     s->superblock_busy = false;
-    if (!e)
-        s->superblock = sb;
+    if (!e) { /* the rest is read without the lock, and never changes */
+        s->superblock.id = sb.id;
+        s->superblock.indexed = sb.indexed;
+    }
     sys_cond_broadcast(&s->changed);
     sys_mutex_unlock(&s->lock);
     return e;
