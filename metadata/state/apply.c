@@ -182,7 +182,7 @@ static struct kv_slice pack_result(struct apply *a, Result *r)
     return (struct kv_slice){.data = bytes, .length = n};
 }
 
-/* The first attempt's result, marked: what this attempt wrote is named by no row. */
+/* Another attempt's result, marked: what this attempt wrote is named by no row. */
 static struct kv_slice remembered_result(struct apply *a, struct kv_slice packed)
 {
     ProtobufCMessage *m = NULL;
@@ -190,6 +190,24 @@ static struct kv_slice remembered_result(struct apply *a, struct kv_slice packed
         return packed;
     ((Result *)m)->remembered = true;
     return pack_result(a, (Result *)m);
+}
+
+/* Whether an SDK is told this for good, and would perhaps not be at another time: then an attempt that
+ * comes late must not be told, or do, otherwise (hazard 7). Not what is answered with 5xx, since the
+ * SDK then tries again and must get somewhere; STALE_PLACEMENT is tried again by the gateway itself.
+ * Not what stays refused anyway: a bucket or an upload that is gone does not come back, and the row of
+ * the request's effect elsewhere would be overwritten. */
+static bool lasting(enum err e)
+{
+    switch (e) {
+    case OK:
+    case ERR_PRECONDITION:
+    case ERR_NO_KEY:
+    case ERR_INVALID_PART:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* Runs the command behind its session's and its SDK's check. */
@@ -218,7 +236,7 @@ static struct kv_slice answer(struct apply *a, const Command *c)
         result.error = e;
         result.epoch = a->epoch;
         packed = pack_result(a, &result);
-        if (e == OK && retry != NULL)
+        if (retry != NULL && lasting(e))
             retry_remember(a, retry, packed.data, packed.length);
     }
     if (in_session)

@@ -200,105 +200,6 @@ static void log_time(void)
     fx_close(&f);
 }
 
-static Result *in_session(struct fixture *f, uint8_t client, uint32_t slot, uint64_t sequence,
-                          const char *key, const char *text, SdkRetry *retry, bool if_absent)
-{
-    uint8_t id[16] = {client};
-    struct fx_write w;
-    Conditions conditions = CONDITIONS__INIT;
-    Command c = COMMAND__INIT;
-    fx_write_init(f, &w, 0);
-    w.put.key = fx_text(key);
-    w.body.inline_data = fx_text(text);
-    w.head.size = strlen(text);
-    w.head.etag = fx_text(text);
-    w.put.retry = retry;
-    conditions.if_absent = if_absent;
-    w.put.conditions = &conditions;
-    c.body_case = COMMAND__BODY_PUT_OBJECT;
-    c.put_object = &w.put;
-    if (client != 0) {
-        c.client = fx_bytes(id, 16);
-        c.slot = slot;
-        c.sequence = sequence;
-    }
-    return fx_apply(f, &c);
-}
-
-static void register_client(struct fixture *f, uint8_t client, uint32_t slots)
-{
-    uint8_t id[16] = {client};
-    RegisterClient body = REGISTER_CLIENT__INIT;
-    body.client = fx_bytes(id, 16);
-    body.slots = slots;
-    body.name = "gateway";
-    CHECK_OK(fx_register_client(f, &body)->error);
-}
-
-/* Hazard 7, inside: each (slot, sequence) applies once; an unknown session never. */
-static void sessions(void)
-{
-    struct fixture f;
-    fx_open(&f, "s");
-    fx_populate(&f);
-    CHECK_EQ(in_session(&f, 1, 0, 1, "k", "one", NULL, false)->error, ERR_SESSION_EXPIRED);
-    CHECK_EQ(fx_get(&f, "k")->error, ERR_NO_KEY);
-    register_client(&f, 1, 4);
-    Result *first = in_session(&f, 1, 0, 1, "k", "one", NULL, true);
-    CHECK_OK(first->error);
-    Result *again = in_session(&f, 1, 0, 1, "k", "one", NULL, true);
-    CHECK_OK(again->error); /* not 412: it is the same command */
-    CHECK_EQ(again->index, first->index);
-    register_client(&f, 1, 4); /* changes nothing */
-    CHECK_OK(in_session(&f, 1, 3, 7, "k", "two", NULL, false)->error);
-    CHECK_OK(in_session(&f, 1, 0, 3, "k", "three", NULL, false)->error);
-    CHECK_EQ(in_session(&f, 1, 0, 2, "k", "late", NULL, false)->error, ERR_MISMATCH);
-    CHECK_EQ(in_session(&f, 1, 4, 1, "k", "no such slot", NULL, false)->error, ERR_INVALID);
-    CHECK_EQ(fx_get(&f, "k")->head->size, 5);
-    fx_reopen(&f);
-    CHECK_OK(in_session(&f, 1, 0, 3, "k", "three", NULL, true)->error);
-    f.time += 30 * HOUR;
-    register_client(&f, 2, 4); /* an idle session makes room */
-    CHECK_EQ(in_session(&f, 1, 0, 4, "k", "four", NULL, false)->error, ERR_SESSION_EXPIRED);
-    fx_close(&f);
-}
-
-/* Hazard 7, outside: an SDK's own retry of what succeeded gets the first answer. */
-static void sdk_retries(void)
-{
-    struct fixture f;
-    uint8_t print[32] = {1};
-    SdkRetry r = SDK_RETRY__INIT;
-    fx_open(&f, "s");
-    fx_populate(&f);
-    r.access_key = "AK";
-    r.invocation_id = "inv";
-    r.fingerprint = fx_bytes(print, 32);
-    r.attempt = 1;
-    Result *first = in_session(&f, 0, 0, 0, "k", "one", &r, true);
-    CHECK_OK(first->error);
-    r.attempt = 2;
-    f.time += 14 * 60 * SECOND;
-    Result *again = in_session(&f, 0, 0, 0, "k", "one", &r, true);
-    CHECK_OK(again->error);
-    CHECK_EQ(again->index, first->index);
-    print[0] = 2; /* the same id, another body: another request */
-    CHECK_EQ(in_session(&f, 0, 0, 0, "k", "two", &r, true)->error, ERR_PRECONDITION);
-    print[0] = 1;
-    r.attempt = 1; /* the same attempt: the id is used again */
-    CHECK_EQ(in_session(&f, 0, 0, 0, "k", "one", &r, true)->error, ERR_PRECONDITION);
-    r.attempt = 3;
-    r.access_key = "other";
-    CHECK_EQ(in_session(&f, 0, 0, 0, "k", "one", &r, true)->error, ERR_PRECONDITION);
-    f.time += 25 * 60 * SECOND;
-    r.access_key = "AK";
-    CHECK_EQ(in_session(&f, 0, 0, 0, "k", "one", &r, true)->error, ERR_PRECONDITION);
-    CHECK_OK(fx_put_inline(&f, "z", "z")->error);
-    fx_close(&f);
-    CHECK_EQ(fx_rows(&f, "dr"), 0);
-    CHECK_EQ(fx_rows(&f, "dn"), 0);
-}
-
 /* Hazard 13: what was named has to be what is there. */
 static void names_checked(void)
 {
@@ -568,8 +469,6 @@ static const struct test tests[] = {{"restart", restart},
                                     {"placement checked", placement_checked},
                                     {"aborts", aborts},
                                     {"log time", log_time},
-                                    {"sessions", sessions},
-                                    {"sdk retries", sdk_retries},
                                     {"names checked", names_checked},
                                     {"conditions", conditions},
                                     {"collection", collection},
