@@ -124,7 +124,7 @@ SIM_A := $B/libcheck.a $B/libcairn.a $B/libsim.a $B/libmemory.a
 SIM_LINK = $(SIM_O) $(LDFLAGS_ALL) $(SIM_WRAP:%=-Wl,--wrap=%) -Wl,--start-group $(SIM_A) -Wl,--end-group $(LIBS)
 $B/sim-run: $(SIM_O) $(SIM_A)
 	$(CC) -o $@ $(SIM_LINK)
-	@ln -sf $(VARIANT)/sim-run build/sim
+	@[ $(VARIANT) != release ] || ln -sf release/sim-run build/sim
 
 # For tests/sim/mutants.py: how an object is compiled, how the simulator is linked.
 print-mutant:

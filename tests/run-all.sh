@@ -71,6 +71,7 @@ if ls tests/sim/*.c >/dev/null 2>&1; then
     build simulator build/release/sim-run &&
         run_one "${long}simulator" "${long}simulator" build/sim --today --seeds "${SEEDS:-${long:+2}200}" \
             --known tests/sim/seeds.txt --jobs "$JOBS"
+    programs simulator tests/sim
     if [ -z "$long" ]; then
         run_one simulator sim/mutants.py tests/sim/mutants.py --check --jobs "$JOBS"
     else

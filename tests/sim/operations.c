@@ -38,8 +38,9 @@ bool operation_contains(const struct s3_answer *a, const char *text)
 
 static void invocation(char out[ID])
 {
-    snprintf(out, ID, "%016llx-%016llx", (unsigned long long)sim_random(),
-             (unsigned long long)sim_random());
+    /* In one order: a seed is the same run whatever the compiler does. */
+    uint64_t first = sim_random(), second = sim_random();
+    snprintf(out, ID, "%016llx-%016llx", (unsigned long long)first, (unsigned long long)second);
 }
 
 void operation_send(struct client *c, struct s3_request *r, struct s3_answer *a)
@@ -53,7 +54,8 @@ void operation_send(struct client *c, struct s3_request *r, struct s3_answer *a)
         if (operation_certain(a->status) || r->attempt == tries)
             return;
         s3_release(a);
-        sys_sleep_until(sys_now() + (int64_t)(sim_random() % (300 * SYS_MS)));
+        int64_t rest = (int64_t)(sim_random() % (300 * SYS_MS));
+        sys_sleep_until(sys_now() + rest);
     }
 }
 
@@ -148,7 +150,8 @@ static void attempt_all(struct client *c, const char *target, const uint8_t *byt
         if (operation_certain(a->status) || --tries == 0)
             break;
         s3_release(a);
-        sys_sleep_until(sys_now() + (int64_t)(sim_random() % (300 * SYS_MS)));
+        int64_t rest = (int64_t)(sim_random() % (300 * SYS_MS));
+        sys_sleep_until(sys_now() + rest);
     }
     p->open = false;
 }

@@ -16,6 +16,11 @@ static int64_t some_time(void)
     return SYS_MS + (int64_t)below((uint64_t)most[below(4)]);
 }
 
+static void rest(int64_t time)
+{
+    sys_sleep_until(sys_now() + time);
+}
+
 static uint32_t any(const struct storm *s)
 {
     return (uint32_t)below(s->cluster->metadata_count);
@@ -86,9 +91,11 @@ static void strike(const struct storm *s)
     case 5:
         cut_off(s, member, true, true, true);
         return;
-    case 6:
-        cut_off(s, member, below(2), below(2), true);
+    case 6: {
+        bool in = below(2), out = below(2);
+        cut_off(s, member, in, out, true);
         return;
+    }
     case 7:
         /* A leader that slept and is still cut off when it wakes believes that it leads. */
         if (below(3))
@@ -113,12 +120,12 @@ void storm_main(void *arg)
     while (s->work->phase == PHASE_WORK && !s->work->failed && sys_now() < until) {
         for (uint64_t n = 1 + below(4); n > 0; n--, s->strikes++) {
             strike(s);
-            sys_sleep_until(sys_now() + some_time() / 2);
+            rest(some_time() / 2);
         }
         wake(s);
-        sys_sleep_until(sys_now() + some_time() / 4);
+        rest(some_time() / 4);
         calm(s);
-        sys_sleep_until(sys_now() + some_time());
+        rest(some_time());
     }
     calm(s);
 }

@@ -29,8 +29,10 @@ static void client_main(void *arg)
     while (c->step < w->operations && !w->failed) {
         c->step++;
         operation_random(c);
-        if (w->pause)
-            sys_sleep_until(sys_now() + (int64_t)(sim_random() % (uint64_t)w->pause));
+        if (w->pause) {
+            int64_t rest = (int64_t)(sim_random() % (uint64_t)w->pause);
+            sys_sleep_until(sys_now() + rest);
+        }
     }
 }
 
