@@ -271,9 +271,13 @@ static enum err start_disk(struct shard_store *s)
             e = OK;
         }
     }
-    if (!e)
-        space_refresh(s);
-    return e ? e : start_threads(s);
+    if (e)
+        return e;
+    space_refresh(s);
+    log_info("store", "opened %s disk=%u incarnation=%llu shards=%llu%s", s->directory,
+             s->superblock.id, (unsigned long long)s->superblock.incarnation,
+             (unsigned long long)s->stats.shards, s->stats.unclean ? " after an unclean stop" : "");
+    return start_threads(s);
 }
 
 enum err shard_store_open(struct shard_store **out, const struct shard_store_config *config)
@@ -292,9 +296,6 @@ enum err shard_store_open(struct shard_store **out, const struct shard_store_con
         }
         return e;
     }
-    log_info("store", "opened %s disk=%u incarnation=%llu shards=%llu%s", s->directory,
-             s->superblock.id, (unsigned long long)s->superblock.incarnation,
-             (unsigned long long)s->stats.shards, s->stats.unclean ? " after an unclean stop" : "");
     *out = s;
     return OK;
 }
