@@ -4,6 +4,7 @@
 #define MEMBERS_LOG        (256 << 10)
 #define MEMBERS_CHECKPOINT 10
 #include "common/kv/kv.h"
+#include "metadata/driver.h"
 #include "metadata/state_home.h"
 #include "tests/unit/metadata_service/members_kit.h"
 
@@ -214,9 +215,8 @@ static void failures(void)
     members_stop(&t);
 }
 
-/* Its log cannot be written from the nth time on, which is the reset for some n: the state is switched
- * and the log is not. */
-static void between_switch_and_reset(void)
+/* Its log cannot be written from the nth time on: before, in or after the reset. */
+static void log_failures(void)
 {
     struct members_test t;
     members_start(&t);
@@ -238,6 +238,54 @@ static void between_switch_and_reset(void)
             break;
     }
     members_stop(&t);
+}
+
+static void send_nothing(void *arg, const struct raft_message *m)
+{
+    (void)arg;
+    (void)m;
+}
+
+static enum err apply_nothing(void *arg, struct driver_entry *entries, size_t n)
+{
+    (void)arg;
+    (void)entries;
+    (void)n;
+    return OK;
+}
+
+/* As a crash leaves it there: the state is the installed one, the log still what it was. It begins anew
+ * behind the state; but a log that is behind a state that was not installed has lost something. */
+static void between_switch_and_reset(void)
+{
+    char log[64];
+    snprintf(log, sizeof log, "%s/log", suite_dir());
+    struct raft_configuration first = {0};
+    const struct log_store_identity who = {.member = 7};
+    CHECK_OK(raft_configuration_set(&first, 7, RAFT_VOTER, "here"));
+    struct raft_entry c = raft_bootstrap_entry(&first);
+    struct driver_options o = {
+        .log = {.directory = log, .segment_bytes = 64 << 10},
+        .applied = 50,
+        .applied_term = 1,
+        .callbacks = {.send = send_nothing, .apply = apply_nothing},
+    };
+    struct driver *d;
+    CHECK_OK(driver_create(&o.log, &who, &first));
+    CHECK_ERR(driver_start(&o, NULL, &d), ERR_CORRUPT);
+    o.installed = (struct raft_snapshot){.index = 50, .term = 1, .configuration = c};
+    for (int life = 0; life < 2; life++) {
+        struct driver_status s;
+        if (!CHECK_OK(driver_start(&o, NULL, &d)))
+            break;
+        driver_status(d, &s);
+        CHECK_EQ(s.raft.first_index, 51);
+        CHECK_EQ(s.applied, 50);
+        CHECK_EQ(s.raft.configuration.count, 1);
+        driver_stop(d);
+        o.installed.index = 0; /* the log holds it now */
+    }
+    raft_payload_unref(c.payload);
 }
 
 /* ---- a state that differs ---- */
@@ -358,6 +406,7 @@ static const struct test tests[] = {
     {"lagging", lagging},
     {"crashes", crashes},
     {"failures", failures},
+    {"log failures", log_failures},
     {"between switch and reset", between_switch_and_reset},
     {"a follower differs", a_follower_differs},
     {"the leader differs", the_leader_differs},
