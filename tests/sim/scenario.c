@@ -105,7 +105,7 @@ static void shape(const struct plan *plan, struct sim_cluster *c, struct workloa
     if (is_stormy(plan, c)) {
         c->metadata_count = seed % 8 == 3 ? 3 : 5;
         operations *= 2;
-        pause = 400 * SYS_MS;
+        pause = SYS_SECOND;
     }
     *w = (struct workload){
         .cluster = c,

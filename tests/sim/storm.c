@@ -89,7 +89,9 @@ static void strike(const struct storm *s)
         return;
     case 4:
     case 5:
+        /* Long enough for another leader, and for entries of both. */
         cut_off(s, member, true, true, true);
+        sys_sleep_until(sys_now() + 2 * SYS_SECOND + some_time() / 4);
         return;
     case 6: {
         bool in = below(2), out = below(2);

@@ -5,7 +5,9 @@
 #include "tests/sim/nemesis.h"
 
 enum {
-    EXTENT_BYTES = 1 << 22,
+    EXTENT_BYTES = 1 << 22, /* of one that are harmed */
+    EXTENT_DEFAULT = 256 << 20,
+    EXTENT_BYTES_A_LOG_BLOCK = 256 << 10,
     LARGE_PUT = 64 * 1024,
     DISK_ROOM = 4 << 20,
     MEMBER_DISK = UINT32_MAX
@@ -322,6 +324,16 @@ static bool fill_chunks(struct nemesis *n, uint32_t host, int64_t t)
     return fill(n, host, room, t);
 }
 
+/* Half of them where an extent's first shards lie, behind its log (chunkserver/extent.c). */
+static uint64_t some_offset(struct nemesis *n)
+{
+    uint64_t bytes = n->f->cluster->bounds.extent_bytes;
+    uint64_t blocks = (bytes ? bytes : EXTENT_DEFAULT) / EXTENT_BYTES_A_LOG_BLOCK;
+    uint64_t first = (1 + (blocks < 8 ? 8 : blocks)) * SYS_BLOCK;
+    uint64_t offset = below(n, EXTENT_BYTES);
+    return below(n, 2) ? first + offset / 8 : offset;
+}
+
 static bool harm_victim(struct nemesis *n, enum fault kind)
 {
     static const enum sim_disk_lie lies[] = {SIM_WRITE_LOST, SIM_WRITE_MISDIRECTED, SIM_SYNC_LOST};
@@ -341,7 +353,7 @@ static bool harm_victim(struct nemesis *n, enum fault kind)
         sim_disk_lie(host, extents, 1 + below(n, 20), lie);
         return true;
     }
-    uint64_t number = 1 + below(n, 3), offset = below(n, EXTENT_BYTES);
+    uint64_t number = 1 + below(n, 3), offset = some_offset(n);
     snprintf(path, sizeof path, "%s/%08u", extents, (unsigned)number);
     if (kind == FAULT_BAD_SECTORS)
         return sim_disk_bad_sectors(host, path, offset, 1 + below(n, 20000)) == OK;
