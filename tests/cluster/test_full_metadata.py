@@ -32,11 +32,15 @@ class SmallDisk:
         os.rename(self.path, aside)
         os.mkdir(self.path)
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", self.path], check=True)
-        shutil.copytree(aside, self.path, dirs_exist_ok=True,
-                        ignore=shutil.ignore_patterns("ballast"))
-        shutil.rmtree(aside)
-        self.cluster.start(MEMBER)
-        wait_until(lambda: os.path.exists(self.ballast), 10, "the ballast is made")
+        try:
+            shutil.copytree(aside, self.path, dirs_exist_ok=True,
+                            ignore=shutil.ignore_patterns("ballast"))
+            shutil.rmtree(aside)
+            self.cluster.start(MEMBER)
+            wait_until(lambda: os.path.exists(self.ballast), 10, "the ballast is made")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(self, kind, value, trace):
