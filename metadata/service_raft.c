@@ -131,9 +131,12 @@ uint64_t metadata_service_member(const struct metadata_service *s)
 void metadata_service_link(struct metadata_service *s, struct metadata_service *other)
 {
     sys_mutex_lock(&s->lock);
-    if (s->peer_count < SERVICE_PEERS_MAX)
-        s->peers[s->peer_count++] =
-            (struct raft_peer){.id = other->identity.member, .linked = other};
+    /* It may have been spoken to already, by its address. */
+    struct raft_peer *p = known_peer(s, other->identity.member);
+    if (!p && s->peer_count < SERVICE_PEERS_MAX)
+        p = &s->peers[s->peer_count++];
+    if (p)
+        *p = (struct raft_peer){.id = other->identity.member, .linked = other};
     sys_mutex_unlock(&s->lock);
 }
 
