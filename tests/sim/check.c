@@ -11,7 +11,7 @@
 #define LOOK_EVERY     (2 * SYS_SECOND)
 #define VERIFY_ASK     (30 * SYS_SECOND)
 #define GIVE_UP_WITHIN (60 * SYS_SECOND)
-enum { ASKS = 60, PAGE = 256, ROUNDS = 4, BOOK_ROUNDS = 12 };
+enum { ASKS = 60, PAGE = 256, ROUNDS = 4, BOOK_ROUNDS = 40 };
 
 struct checking {
     struct workload *work;
@@ -249,7 +249,8 @@ static void check_books(struct checking *c)
 
 /* What is due names only the first run of each deleted object: the counts must agree once the
  * deletes are done, if not before. A sole member whose clock was ahead has moved log time ahead, and
- * until its clock is there no delete is due. */
+ * until its clock is there no delete is due. A gateway that died while it read holds all deletes for
+ * out_after: ten minutes. */
 static void check_chunks(struct checking *c)
 {
     for (int i = 0; i < BOOK_ROUNDS && !c->work->failed; i++) {
