@@ -18,6 +18,9 @@ void operation_complain(struct client *c, const char *what, const char *target,
  * attempts are one operation. The answer is the last one's. */
 void operation_send(struct client *c, struct s3_request *r, struct s3_answer *a);
 
+/* Now, for the history: later than whatever began or ended before. Virtual time may stand still between
+ * the end of one operation and the begin of the next, which would then pass for concurrent. */
+int64_t operation_stamp(struct client *c);
 /* A line of the history, with now as its invoke; ended likewise. */
 size_t operation_begin(struct client *c, const char *target, enum history_kind kind,
                        enum history_condition condition, uint64_t expected, uint64_t value);

@@ -61,11 +61,18 @@ void operation_send(struct client *c, struct s3_request *r, struct s3_answer *a)
 
 /* ---- the history ---- */
 
+int64_t operation_stamp(struct client *c)
+{
+    struct workload *w = c->work;
+    w->stamp = sim_now() > w->stamp ? sim_now() : w->stamp + 1;
+    return w->stamp;
+}
+
 size_t operation_begin(struct client *c, const char *target, enum history_kind kind,
                        enum history_condition condition, uint64_t expected, uint64_t value)
 {
     struct history *h = c->work->history;
-    return history_begin(h, &(struct history_op){.invoke = sim_now(),
+    return history_begin(h, &(struct history_op){.invoke = operation_stamp(c),
                                                  .value = value,
                                                  .expected = expected,
                                                  .client = c->number,
@@ -76,12 +83,12 @@ size_t operation_begin(struct client *c, const char *target, enum history_kind k
 
 void operation_done(struct client *c, size_t number, uint64_t value)
 {
-    history_end(c->work->history, number, sim_now(), HISTORY_DONE, value);
+    history_end(c->work->history, number, operation_stamp(c), HISTORY_DONE, value);
 }
 
 void operation_refused(struct client *c, size_t number)
 {
-    history_end(c->work->history, number, sim_now(), HISTORY_REFUSED, HISTORY_NOTHING);
+    history_end(c->work->history, number, operation_stamp(c), HISTORY_REFUSED, HISTORY_NOTHING);
 }
 
 void operation_etag(const char *quoted, char out[MODEL_ETAG])

@@ -198,7 +198,7 @@ static bool list_page(struct client *c, const char *prefix, unsigned page,
     if (slash) /* encoded, and the query stays sorted */
         snprintf(target + strlen(target), sizeof target - strlen(target), "&start-after=%.*s%%2F%s",
                  (int)(slash - after), after, slash + 1);
-    int64_t invoke = sim_now();
+    int64_t invoke = operation_stamp(c);
     s3_send(c->gateway, &(struct s3_request){.method = "GET", .target = target}, &a);
     bool answered = a.status == 200 && a.exchange.answer_body;
     if (answered) {
@@ -208,8 +208,8 @@ static bool list_page(struct client *c, const char *prefix, unsigned page,
         snprintf(full, sizeof full, "%s%s", prefix, *prefix ? "/" : "");
         if (*more && n == 0)
             workload_fail(w, "LIST %s: an empty page that is not the last", target);
-        history_list(w->history, c->number, invoke, sim_now(), full, from, *more ? after : NULL,
-                     entries, n);
+        history_list(w->history, c->number, invoke, operation_stamp(c), full, from,
+                     *more ? after : NULL, entries, n);
     } else if (operation_certain(a.status)) {
         operation_complain(c, "LIST", target, &a);
     }

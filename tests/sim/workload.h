@@ -49,6 +49,7 @@ struct workload {
     /* out */
     struct client client[WORK_CLIENTS_MAX];
     struct history *history;
+    int64_t stamp; /* of the history's last begin or end */
     struct model *model;
     uint64_t puts, gets, deletes, lists, copies, uploads, refused;
     bool failed;
