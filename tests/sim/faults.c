@@ -3,6 +3,7 @@
 #include <string.h>
 #include "common/sys/sim/sim.h"
 #include "tests/sim/nemesis.h"
+#include "tests/sim/watch.h"
 
 #define FAULTS_FOR (120 * SYS_SECOND)
 
@@ -70,6 +71,7 @@ static void heal(struct nemesis *n)
 {
     struct sim_cluster *c = n->f->cluster;
     n->aim.armed = false;
+    n->reply.armed = false;
     nemesis_undo_due(n, INT64_MAX);
     for (uint32_t i = 0; i < sim_disk_count(c); i++) {
         char store[SIM_PATH], path[SIM_PATH + 16];
@@ -127,11 +129,13 @@ void faults_main(void *arg)
     while (f->work->phase == PHASE_START && !f->work->failed)
         sys_sleep_until(sys_now() + 100 * SYS_MS);
     s3_watch(nemesis_seen, n);
+    watch_applied(nemesis_applied, n);
     operator_start(n);
     strike_on(n);
     heal(n);
     operator_stop(n);
     s3_watch(NULL, NULL);
+    watch_applied(NULL, NULL);
     while (f->work->phase == PHASE_WORK && !f->work->failed)
         sys_sleep_until(sys_now() + 100 * SYS_MS);
     operator_settle(n);

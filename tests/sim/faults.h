@@ -21,6 +21,7 @@
     X(CRASH_SEVERAL, "crashes of several at once") \
     X(BLACKOUT, "blackouts")                       \
     X(AIMED, "aimed at a request")                 \
+    X(REPLY, "replies lost")                       \
     X(PAUSE, "pauses")                             \
     X(RESET, "resets")                             \
     X(CUT_ONE_WAY, "one-way cuts")                 \

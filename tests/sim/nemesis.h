@@ -1,6 +1,7 @@
 /* Between the files of the nemesis:
  *   faults.c     what strikes when; healing
  *   strikes.c    harm to processes, network, disks and clocks
+ *   replies.c    harm at the moment when a write has been applied and nobody has been told
  *   operator.c   what an operator does meanwhile, in a thread of its own */
 #pragma once
 #include "tests/sim/faults.h"
@@ -50,6 +51,13 @@ struct nemesis {
         enum moment at;
         uint64_t dice;
     } aim;
+    /* the next write that is applied is struck */
+    struct reply {
+        bool armed, conditional; /* only one with a condition */
+        uint64_t dice;
+        uint64_t
+            applied; /* the highest index so far: a write is struck where it is applied first */
+    } reply;
     uint64_t puts_seen;
     struct errand errand;
     bool ending;
@@ -66,8 +74,15 @@ int64_t nemesis_time(uint64_t *dice, int64_t most);
 /* strikes.c; false: not now. */
 bool nemesis_strike(struct nemesis *n, enum fault kind);
 void nemesis_undo_due(struct nemesis *n, int64_t now);
+/* Undoes it so much later, at the latest when all is healed. False: too much is going on. */
+bool nemesis_undo_after(struct nemesis *n, enum undo_kind kind, uint32_t a, uint32_t b,
+                        int64_t after);
 /* A request begins: what waits for such a one strikes. */
 void nemesis_seen(void *nemesis, const struct s3_request *request);
+
+/* replies.c: waits for a write, for as long as it takes. False: one is waited for. */
+bool replies_strike(struct nemesis *n);
+void nemesis_applied(void *nemesis, uint64_t index, const void *command, size_t bytes);
 
 /* operator.c */
 void operator_start(struct nemesis *n);

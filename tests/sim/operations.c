@@ -139,7 +139,7 @@ static void attempt_all(struct client *c, const char *target, const uint8_t *byt
                         struct s3_answer *a)
 {
     struct pending *p = &c->pending;
-    uint32_t tries = 1 + (uint32_t)(sim_random() % TRIES);
+    uint32_t tries = p->once ? 1 : 1 + (uint32_t)(sim_random() % TRIES);
     char match[MODEL_ETAG + 2];
     struct s3_request r = {.method = p->removes ? "DELETE" : "PUT",
                            .target = target,
@@ -159,11 +159,14 @@ static void attempt_all(struct client *c, const char *target, const uint8_t *byt
         s3_release(a);
         int64_t rest = (int64_t)(sim_random() % (300 * SYS_MS));
         sys_sleep_until(sys_now() + rest);
+        if (sim_random() % 2) /* as a balancer in between would */
+            c->gateway = c->work->gateway[sim_random() % c->work->gateways];
     }
     p->open = false;
 }
 
-static void write_pending(struct client *c)
+/* Whether it was done. */
+static bool write_pending(struct client *c)
 {
     struct workload *w = c->work;
     struct pending *p = &c->pending;
@@ -172,7 +175,9 @@ static void write_pending(struct client *c)
     operation_target(p->key, target);
     uint8_t *bytes = p->removes ? NULL : model_bytes(p->seed);
     attempt_all(c, target, bytes, &a);
-    if (ended(c, p->number, p->removes ? "DELETE" : "PUT", target, p->condition, &a, p->value)) {
+    bool done =
+        ended(c, p->number, p->removes ? "DELETE" : "PUT", target, p->condition, &a, p->value);
+    if (done) {
         *(p->removes ? &w->deletes : &w->puts) += 1;
         answer_etag(&a, got);
         if (!p->removes && model_value(got) != p->value)
@@ -181,10 +186,11 @@ static void write_pending(struct client *c)
     }
     s3_release(&a);
     sys_free(bytes);
+    return done;
 }
 
-/* IF_MATCH: what this client saw there last, if anything. */
-static void begin_write(struct client *c, uint32_t key, bool removes,
+/* IF_MATCH: what this client saw there last, if anything. Whether it was done. */
+static bool begin_write(struct client *c, uint32_t key, bool removes,
                         enum history_condition condition)
 {
     struct pending *p = &c->pending;
@@ -211,23 +217,43 @@ static void begin_write(struct client *c, uint32_t key, bool removes,
     p->number = operation_begin(c, target, removes ? HISTORY_DELETE : HISTORY_PUT, condition,
                                 condition == HISTORY_IF_MATCH ? model_value(seen) : 0, p->value);
     p->open = true;
-    write_pending(c);
+    return write_pending(c);
 }
 
 static void put(struct client *c, uint32_t key, enum history_condition condition)
 {
-    begin_write(c, key, false, condition);
+    (void)begin_write(c, key, false, condition);
 }
 
 static void delete (struct client *c, uint32_t key, enum history_condition condition)
 {
-    begin_write(c, key, true, condition);
+    (void)begin_write(c, key, true, condition);
+}
+
+/* An id and attempt number that were used for an equal request, which was answered: another request all
+ * the same. It is sent once: a second attempt could not be told from one of the first request. */
+static void delete_again(struct client *c, uint32_t key)
+{
+    struct pending *p = &c->pending, first;
+    char target[OPERATION_TARGET];
+    bool done = begin_write(c, key, true, HISTORY_ALWAYS);
+    first = *p;
+    if (!done || first.attempt > 1 || c->work->failed)
+        return;
+    put(c, key, HISTORY_ALWAYS);
+    operation_target(key, target);
+    *p = first;
+    p->attempt = 0;
+    p->once = p->open = true;
+    p->number = operation_begin(c, target, HISTORY_DELETE, HISTORY_ALWAYS, 0, 0);
+    if (write_pending(c))
+        (void)operation_get(c, key);
 }
 
 void operation_resume(struct client *c)
 {
-    if (c->pending.open && sim_random() % 8)
-        write_pending(c);
+    if (c->pending.open && !c->pending.once && sim_random() % 8)
+        (void)write_pending(c);
     c->pending.open = false;
 }
 
@@ -316,18 +342,20 @@ void operation_random(struct client *c)
     struct workload *w = c->work;
     uint32_t key = (uint32_t)(sim_random() % w->keys);
     uint64_t dice = sim_random() % 100;
-    if (dice < 22)
+    if (dice < 16)
         put(c, key, HISTORY_ALWAYS);
-    else if (dice < 28)
+    else if (dice < 26)
         put(c, key, HISTORY_IF_ABSENT);
-    else if (dice < 37)
+    else if (dice < 38)
         put(c, key, HISTORY_IF_MATCH);
-    else if (dice < 60)
+    else if (dice < 58)
         (void)operation_get(c, key);
-    else if (dice < 66)
+    else if (dice < 64)
         get_range(c, key);
+    else if (dice < 73)
+        delete (c, key, sim_random() % 2 ? HISTORY_ALWAYS : HISTORY_IF_MATCH);
     else if (dice < 75)
-        delete (c, key, sim_random() % 4 ? HISTORY_ALWAYS : HISTORY_IF_MATCH);
+        delete_again(c, key);
     else if (dice < 82)
         (void)operation_list(c);
     else if (dice < 87)

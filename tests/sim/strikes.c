@@ -130,8 +130,8 @@ static void undo(const struct nemesis *n, const struct undo *u)
     }
 }
 
-/* False: too much is going on. */
-static bool remember(struct nemesis *n, enum undo_kind kind, uint32_t a, uint32_t b, int64_t after)
+bool nemesis_undo_after(struct nemesis *n, enum undo_kind kind, uint32_t a, uint32_t b,
+                        int64_t after)
 {
     if (n->undo_count == UNDOS_MAX)
         return false;
@@ -199,7 +199,7 @@ static bool pause_one(struct nemesis *n)
 {
     int64_t t = some_time(n, 9 * SYS_SECOND) + SYS_MS;
     int pid = below(n, 3) == 0 ? member_or_client(n, t) : any_chunk(n);
-    if (!remember(n, UNDO_PAUSE, (uint32_t)pid, 0, t))
+    if (!nemesis_undo_after(n, UNDO_PAUSE, (uint32_t)pid, 0, t))
         return false;
     sim_pause(pid, true);
     return true;
@@ -245,7 +245,7 @@ static bool make_worse(struct nemesis *n, enum fault kind, uint32_t from, uint32
     enum undo_kind back = kind == FAULT_LOSSY    ? UNDO_LOSS
                           : kind == FAULT_NARROW ? UNDO_BANDWIDTH
                                                  : UNDO_DELAY;
-    if (!remember(n, back, from, to, t))
+    if (!nemesis_undo_after(n, back, from, to, t))
         return false;
     if (kind == FAULT_LOSSY) {
         sim_loss(from, to, 1 + (unsigned)below(n, 40));
@@ -278,10 +278,10 @@ static bool strike_network(struct nemesis *n, enum fault kind)
         return make_worse(n, kind, from, to, t);
     if (n->undo_count + 2 > UNDOS_MAX)
         return false;
-    (void)remember(n, UNDO_CUT, from, to, t);
+    (void)nemesis_undo_after(n, UNDO_CUT, from, to, t);
     sim_cut(from, to, true);
     if (kind == FAULT_CUT) {
-        (void)remember(n, UNDO_CUT, to, from, t);
+        (void)nemesis_undo_after(n, UNDO_CUT, to, from, t);
         sim_cut(to, from, true);
     }
     return true;
@@ -293,7 +293,7 @@ static bool slow_or_hang(struct nemesis *n, bool slow, uint32_t host, uint32_t d
 {
     char path[SIM_PATH];
     path_of(n, disk, path);
-    if (!remember(n, slow ? UNDO_SLOW : UNDO_HANG, host, disk, t))
+    if (!nemesis_undo_after(n, slow ? UNDO_SLOW : UNDO_HANG, host, disk, t))
         return false;
     if (slow)
         sim_disk_slow(host, path, some_time(n, 300 * SYS_MS));
@@ -305,7 +305,7 @@ static bool slow_or_hang(struct nemesis *n, bool slow, uint32_t host, uint32_t d
 /* Somebody else's files leave only so much room. */
 static bool fill(struct nemesis *n, uint32_t host, uint64_t room, int64_t t)
 {
-    if (!remember(n, UNDO_LIMIT, host, 0, t))
+    if (!nemesis_undo_after(n, UNDO_LIMIT, host, 0, t))
         return false;
     sim_disk_limit(host, sim_disk_used(host) + room);
     return true;
@@ -400,7 +400,7 @@ static bool strike_clock(struct nemesis *n, enum fault kind)
                     : dice == 1 ? SIM_CLIENT_HOST
                                 : any_chunk_host(n);
     int64_t step = steps[below(n, 4)];
-    if (sys_now() < n->skewed_until || !remember(n, UNDO_SKEW, host, 0, t))
+    if (sys_now() < n->skewed_until || !nemesis_undo_after(n, UNDO_SKEW, host, 0, t))
         return false;
     /* One of several members takes log time nowhere, nor does it lead; those of the embedded form share a
      * clock. */
@@ -489,6 +489,8 @@ bool nemesis_strike(struct nemesis *n, enum fault kind)
         return strike_process(n, kind);
     case FAULT_AIMED:
         return aim(n);
+    case FAULT_REPLY:
+        return replies_strike(n);
     case FAULT_RESET:
     case FAULT_CUT_ONE_WAY:
     case FAULT_CUT:

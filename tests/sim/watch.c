@@ -15,6 +15,8 @@ static struct {
     struct raft_check *check;
     struct opened states[STATES_MAX];
     size_t state_count;
+    void (*applied)(void *arg, uint64_t index, const void *command, size_t n);
+    void *applied_arg;
 } watch;
 
 /* The types are those of the functions themselves: a change of theirs is seen when this is compiled. */
@@ -31,6 +33,13 @@ static void violated(void *arg, const char *text)
 void watch_start(struct workload *w)
 {
     watch.check = raft_check_new(violated, w);
+}
+
+void watch_applied(void (*seen)(void *arg, uint64_t index, const void *command, size_t n),
+                   void *arg)
+{
+    watch.applied = seen;
+    watch.applied_arg = arg;
 }
 
 void watch_tell(void)
@@ -100,5 +109,7 @@ enum err __wrap_apply_command(struct apply *a, const void *data, size_t n, const
     enum err e = __real_apply_command(a, data, n, result, result_n);
     if (e == OK)
         raft_check_applied(watch.check, name_of(a->state), a->index, data, n, a->txn->hash);
+    if (e == OK && watch.applied)
+        watch.applied(watch.applied_arg, a->index, data, n);
     return e;
 }

@@ -7,5 +7,9 @@
 
 /* Before the world begins; a violation fails the workload. */
 void watch_start(struct workload *w);
+/* Who is to see each command that a state has applied, before its batch is synced, in the process that did;
+ * for the whole world. NULL: nobody. */
+void watch_applied(void (*seen)(void *arg, uint64_t index, const void *command, size_t n),
+                   void *arg);
 /* After the world: says on stderr how much was looked at. */
 void watch_tell(void);

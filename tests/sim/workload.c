@@ -114,10 +114,12 @@ static void check(struct workload *w)
 /* Clients take the gateways in turn: each gateway has its own idea of who leads. */
 static void run_phases(struct workload *w, struct server *servers)
 {
+    for (uint32_t i = 0; i < w->gateways; i++)
+        w->gateway[i] = servers[i].gateway;
     for (uint32_t i = 0; i < w->clients; i++) {
         w->client[i].work = w;
         w->client[i].number = i;
-        w->client[i].gateway = servers[i % w->gateways].gateway;
+        w->client[i].gateway = w->gateway[i % w->gateways];
     }
     if (!w->failed && w->phase == PHASE_START) {
         if (!make_bucket(w, servers[0].gateway))

@@ -18,6 +18,7 @@ enum phase { PHASE_START, PHASE_WORK, PHASE_HEAL, PHASE_CHECK, PHASE_END };
  * tries again as an SDK does, under the same invocation id. */
 struct pending {
     bool open, removes;
+    bool once; /* never tried again: its id and attempt are those of an earlier request */
     uint32_t key, attempt;
     enum history_condition condition;
     uint64_t seed, value;
@@ -47,6 +48,7 @@ struct workload {
     bool skewed;                  /* the sole member's clock was off */
     enum phase phase;             /* the nemesis works in PHASE_WORK, heals, sets PHASE_CHECK */
     /* out */
+    struct gateway *gateway[WORK_GATEWAYS]; /* while the process lives */
     struct client client[WORK_CLIENTS_MAX];
     struct history *history;
     int64_t stamp; /* of the history's last begin or end */
