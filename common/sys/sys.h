@@ -23,8 +23,11 @@
 
 /* Ends this process (in the simulator: this simulated process). why goes to the log. */
 _Noreturn void sys_exit(int status, const char *why);
-int64_t sys_now(void);      /* [S] monotonic ns */
-int64_t sys_wall(void);     /* [S] ns since 1970 UTC; may jump */
+int64_t sys_now(void);  /* [S] monotonic ns */
+int64_t sys_wall(void); /* [S] ns since 1970 UTC; may jump */
+int64_t
+sys_boottime(void); /* [S] monotonic ns that go on while the machine sleeps; compare only with
+                               one another */
 int64_t sys_cpu_time(void); /* CPU ns used by this process; 0 in the simulator */
 struct sys_usage {
     uint64_t pid, resident_bytes;

@@ -81,6 +81,11 @@ int64_t sys_wall(void)
     return read_clock(CLOCK_REALTIME);
 }
 
+int64_t sys_boottime(void)
+{
+    return read_clock(CLOCK_BOOTTIME);
+}
+
 int64_t sys_cpu_time(void)
 {
     return read_clock(CLOCK_PROCESS_CPUTIME_ID);

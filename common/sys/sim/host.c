@@ -25,10 +25,19 @@ struct host *host_get(uint32_t number)
 
 /* ---- sim.h ---- */
 
+static int64_t gained(const struct host *h, int64_t since)
+{
+    return (world.now - since) / 1000 * h->drift_ppm / 1000;
+}
+
 int64_t host_wall_offset(const struct host *h)
 {
-    int64_t drifted = (world.now - h->drift_since) / 1000 * h->drift_ppm / 1000;
-    return h->skew + drifted;
+    return h->skew + gained(h, h->drift_since);
+}
+
+int64_t host_boot_offset(const struct host *h)
+{
+    return h->boot_gained + gained(h, h->boot_since);
 }
 
 void sim_clock_skew(uint32_t host, int64_t ns)
@@ -52,7 +61,8 @@ void sim_clock_drift(uint32_t host, int32_t ppm)
     sim_enter();
     struct host *h = host_get(host);
     h->skew = host_wall_offset(h);
-    h->drift_since = world.now;
+    h->boot_gained = host_boot_offset(h);
+    h->drift_since = h->boot_since = world.now;
     h->drift_ppm = ppm;
     sim_leave();
 }

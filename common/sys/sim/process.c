@@ -3,7 +3,7 @@
 #include <string.h>
 #include "common/sys/sim/sim_internal.h"
 
-enum { POINT_NOW = 1, POINT_WALL, POINT_SLEEP };
+enum { POINT_NOW = 1, POINT_WALL, POINT_SLEEP, POINT_BOOTTIME };
 /* 2026-01-01T00:00:00Z: where the wall clock starts. */
 static const int64_t WALL_START = INT64_C(1767225600) * SYS_SECOND;
 
@@ -348,6 +348,16 @@ int64_t sys_wall(void)
     int64_t wall = WALL_START + world.now + (h ? host_wall_offset(h) : 0);
     sim_leave();
     return wall;
+}
+
+int64_t sys_boottime(void)
+{
+    sim_enter();
+    sim_point(POINT_BOOTTIME);
+    const struct host *h = sim_process()->host;
+    int64_t now = world.now + (h ? host_boot_offset(h) : 0);
+    sim_leave();
+    return now;
 }
 
 void sys_usage(struct sys_usage *out)

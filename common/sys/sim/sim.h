@@ -78,10 +78,11 @@ struct sim_leaks sim_leaks(int pid);
 /* ---- hosts: 10.0.0.host; host 1..65535 ---- */
 
 struct sys_addr sim_addr(uint32_t host, uint16_t port);
-/* The wall clock (sys_wall) alone: sys_now is true everywhere. A change shows as a jump. */
+/* The wall clock (sys_wall): sys_now is true everywhere. A change shows as a jump. */
 void sim_clock_skew(uint32_t host, int64_t ns);   /* how far off it is; ends a drift so far */
 void sim_clock_step(uint32_t host, int64_t ns);   /* jumps forward, or back when negative */
-void sim_clock_drift(uint32_t host, int32_t ppm); /* runs fast (slow) by this from now on */
+void sim_clock_drift(uint32_t host, int32_t ppm); /* runs fast (slow) by this from now on, and
+                                                      sys_boottime with it */
 
 /* ---- network ---- */
 

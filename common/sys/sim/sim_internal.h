@@ -174,7 +174,8 @@ enum { DISK_RULES = 16 };
 struct host {
     uint32_t number;
     struct host *next;
-    int64_t skew, drift_since;
+    int64_t skew, drift_since;       /* of the wall clock */
+    int64_t boot_gained, boot_since; /* of sys_boottime */
     int32_t drift_ppm;
     uint16_t next_port;
     struct fs *fs;
@@ -189,6 +190,7 @@ enum err disk_primitive(const char *path, unsigned kind, int64_t least_ns, int64
 /* Counts a write or sync at path towards that lie; true: this one lies. */
 bool disk_lies(const char *path, enum sim_disk_lie lie);
 int64_t host_wall_offset(const struct host *h); /* of its wall clock, ns */
+int64_t host_boot_offset(const struct host *h); /* of sys_boottime */
 
 /* ---- the world ---- */
 

@@ -55,6 +55,10 @@ static void clocks(void)
     sys_sleep_until(0);
     CHECK(sys_wall() > INT64_C(1700000000) * SYS_SECOND);
     CHECK(sys_cpu_time() >= 0);
+    int64_t boot = sys_boottime(), begin = sys_now();
+    sys_sleep_until(begin + 20 * SYS_MS);
+    int64_t end = sys_now(), since = sys_boottime() - boot;
+    CHECK(since >= end - begin && since < 5 * SYS_SECOND);
     uint8_t a[40] = {0}, b[40] = {0};
     sys_random(a, sizeof a);
     sys_random(b, sizeof b);

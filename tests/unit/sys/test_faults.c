@@ -407,18 +407,22 @@ static void lost_syncs(void)
 
 static void clocks_jump_and_drift(void)
 {
-    int64_t mono = sys_now(), wall = sys_wall();
+    int64_t mono = sys_now(), wall = sys_wall(), boot = sys_boottime();
     sim_clock_step(1, 3600 * SYS_SECOND);
     CHECK(sys_wall() - wall >= 3600 * SYS_SECOND && sys_wall() - wall < 3601 * SYS_SECOND);
     sim_clock_step(1, -7200 * SYS_SECOND);
     CHECK(sys_wall() < wall - 3599 * SYS_SECOND);
     sim_clock_skew(1, 0);
     CHECK(sys_wall() > wall && sys_wall() - wall < SYS_SECOND);
-    CHECK(sys_now() - mono < SYS_SECOND); /* all the while */
+    CHECK(sys_now() - mono < SYS_SECOND);      /* all the while */
+    CHECK(sys_boottime() - boot < SYS_SECOND); /* nor does this one jump */
+    boot = sys_boottime();
     wall = sys_wall();
     sim_clock_drift(1, 1000);
     sys_sleep_until(in_ms(100000));
     int64_t fast = sys_wall() - wall;
+    int64_t ran = sys_boottime() - boot;
+    CHECK(ran > 100 * SYS_SECOND + 90 * SYS_MS && ran < 100 * SYS_SECOND + 110 * SYS_MS);
     CHECK(fast > 100 * SYS_SECOND + 90 * SYS_MS && fast < 100 * SYS_SECOND + 110 * SYS_MS);
     wall = sys_wall();
     sim_clock_drift(1, 0); /* what it has gained, it keeps */
