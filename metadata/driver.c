@@ -41,7 +41,9 @@ void driver_item_free(struct driver_item *item)
 /* A leader of another term, or none any more: what it had proposed it can no longer vouch for. */
 enum err driver_step(struct driver *d, const struct raft_event *event)
 {
-    enum err e = raft_step(d->raft, event, &d->effects);
+    struct raft_event timed = *event;
+    timed.now = d->now;
+    enum err e = raft_step(d->raft, &timed, &d->effects);
     uint64_t leading = raft_is_leader(d->raft) ? raft_term(d->raft) : 0;
     if (leading != d->leading_term) {
         d->leading_term = leading;
@@ -67,7 +69,7 @@ static void end_item(struct driver *d, struct driver_item *item, enum err e)
     if (item->done)
         item->done(item->arg, e, 0, 0, NULL, 0);
     if (item->read_done)
-        item->read_done(item->arg, e, 0);
+        item->read_done(item->arg, e, 0, false);
     driver_item_free(item);
 }
 
@@ -119,7 +121,7 @@ static void step_read(struct driver *d, struct driver_item *item)
 {
     item->read = ++d->read_number;
     driver_list_push(&d->reads, item); /* before the step: its answer may be among the effects */
-    struct raft_event event = {.type = RAFT_READ, .read = item->read};
+    struct raft_event event = {.type = RAFT_READ, .read = item->read, .lease = item->lease};
     enum err e = driver_step(d, &event);
     if (!e)
         return;
@@ -216,6 +218,14 @@ static void publish(struct driver *d)
     driver_compact_step(d, &now);
 }
 
+/* A lease that the core has dropped is gone before anybody is told to stand. */
+static void publish_lease(struct driver *d)
+{
+    sys_mutex_lock(&d->lock);
+    d->lease_until = raft_lease_until(d->raft);
+    sys_mutex_unlock(&d->lock);
+}
+
 static bool work_waits(const struct driver *d)
 {
     return d->items.n || d->persisted > d->persisted_done || d->applied > d->applied_done ||
@@ -260,6 +270,7 @@ static void run(void *arg)
         struct driver_snapshot_list snapshots = d->snapshots_done;
         d->snapshots_done = (struct driver_snapshot_list){0};
         sys_mutex_unlock(&d->lock);
+        d->now = sys_boottime();
 
         step_progress(d, persisted, applied);
         driver_take_loaded(d, loaded);
@@ -277,6 +288,7 @@ static void run(void *arg)
             if (next_tick <= now)
                 next_tick = now + d->options.tick;
         }
+        publish_lease(d);
         driver_carry_out(d);
         publish(d);
         sys_mutex_lock(&d->lock);
@@ -351,6 +363,8 @@ static enum err open_core(struct driver *d, struct log_store_identity *identity)
         .election_min_ticks = d->options.election_min_ticks,
         .election_max_ticks = d->options.election_max_ticks,
         .cache_bytes = d->options.cache_bytes,
+        .promise_ns = DRIVER_PROMISE,
+        .lease_ns = d->options.lease < DRIVER_PROMISE ? d->options.lease : DRIVER_PROMISE,
     };
     sys_random(&options.seed, sizeof options.seed);
     struct raft_restored restored = {

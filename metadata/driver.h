@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include "common/base/err.h"
 #include "common/base/ids.h"
+#include "common/sys/sys.h"
 #include "metadata/log.h"
 #include "metadata/raft/raft.h"
 
@@ -78,13 +79,18 @@ enum {
     DRIVER_PROPOSALS_MAX = 4096,      /* proposed and not yet applied; then ERR_BUSY */
     DRIVER_PIN = 4, /* times log_bytes: how long the log may get for a follower's sake */
 };
+/* The longest lease (raft.h, promise_ns): no configuration changes it, and no later version makes it
+ * longer, since others may run this one. For as long a restarted member gives no vote. */
+#define DRIVER_PROMISE SYS_SECOND
 
 struct driver_options {
     struct log_store_options log;
     int64_t tick;                                    /* ns; 0: 100 ms */
     uint32_t election_min_ticks, election_max_ticks; /* 0: 10, 20 */
     int64_t idle_mark;                               /* ns; 0: 50 ms */
-    int64_t stall;      /* ns; 0: 2 s: a leader whose log or apply stands still resigns */
+    int64_t lease; /* ns; 0: none. At most DRIVER_PROMISE: a leader answers reads without asking
+                           for nine tenths of it from when a majority has heard it (hazard 14) */
+    int64_t stall; /* ns; 0: 2 s: a leader whose log or apply stands still resigns */
     size_t cache_bytes; /* 0: 16 MiB */
     uint64_t log_bytes; /* 0: 256 MiB; segments in use beyond it are compacted away */
     uint64_t applied;   /* the index that the state has synced; apply starts behind it */
@@ -133,8 +139,16 @@ enum err driver_propose(struct driver *d, const void *data, size_t n, int64_t de
 /* A linearizable read point: OK when everything committed before the call is applied here and this
  * member was the leader during the call. ERR_NOT_LEADER | ERR_BUSY | ERR_TIMEOUT | ERR_CLOSED. */
 enum err driver_read_barrier(struct driver *d, int64_t deadline) MUST_USE;
-typedef void driver_read_done(void *arg, enum err err, uint64_t index);
-enum err driver_read_start(struct driver *d, driver_read_done *done, void *arg) MUST_USE;
+/* leased: nobody was asked. What is then read from the state counts only if driver_lease_holds
+ * afterwards; else all of it is done again, without lease. */
+typedef void driver_read_done(void *arg, enum err err, uint64_t index, bool leased);
+/* lease: a lease will do, if there is one. */
+enum err driver_read_start(struct driver *d, bool lease, driver_read_done *done,
+                           void *arg) MUST_USE;
+/* The same, waiting. */
+enum err driver_read_leased(struct driver *d, int64_t deadline, bool *leased) MUST_USE;
+/* Whether until now nobody else has led, nor can have. */
+bool driver_lease_holds(struct driver *d);
 
 /* Membership; OK when the change is applied. Errors of RAFT_CHANGE, and as driver_propose. */
 enum err driver_change(struct driver *d, enum raft_change_type change, raft_id member,

@@ -99,7 +99,7 @@ static void end_reads(struct driver *d)
         const struct raft_read_result *result = &d->effects.reads[i];
         struct driver_item *item = driver_list_pop(&d->reads);
         assert(item && item->read == result->read);
-        item->read_done(item->arg, result->err, result->index);
+        item->read_done(item->arg, result->err, result->index, result->leased);
         driver_item_free(item);
     }
 }

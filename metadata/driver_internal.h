@@ -34,6 +34,7 @@ struct driver_item {
     driver_read_done *read_done;  /* READ */
     void *arg;
     uint64_t read;
+    bool lease; /* READ */
     enum raft_change_type change;
     raft_id member;
     char *address;
@@ -119,9 +120,11 @@ struct driver {
     size_t pending_first, pending_count;
 
     struct driver_status status;
+    int64_t lease_until; /* sys_boottime; dropped before others are told to stand */
 
     /* the driver thread's own */
     struct raft_effects effects;
+    int64_t now;               /* sys_boottime, read after what is stepped with it */
     struct raft_message *held; /* until their persist sequence is durable */
     size_t held_count, held_capacity;
     struct driver_list reads;       /* asked of the core, in order */

@@ -64,7 +64,7 @@ enum err driver_propose_start(struct driver *d, const void *data, size_t n, driv
     return OK;
 }
 
-enum err driver_read_start(struct driver *d, driver_read_done *done, void *arg)
+enum err driver_read_start(struct driver *d, bool lease, driver_read_done *done, void *arg)
 {
     sys_mutex_lock(&d->lock);
     enum err e = d->stopping                                  ? ERR_STOPPING
@@ -78,6 +78,7 @@ enum err driver_read_start(struct driver *d, driver_read_done *done, void *arg)
     d->reads_queued++;
     struct driver_item *item = new_item(ITEM_READ, arg);
     item->read_done = done;
+    item->lease = lease;
     queue_item(d, item);
     return OK;
 }
@@ -175,9 +176,10 @@ static void proposed(void *arg, enum err err, uint64_t index, uint64_t term, con
     waiter_unref(w);
 }
 
-static void read_done(void *arg, enum err err, uint64_t index)
+/* A read has no term: leased takes its place. */
+static void read_done(void *arg, enum err err, uint64_t index, bool leased)
 {
-    proposed(arg, err, index, 0, NULL, 0);
+    proposed(arg, err, index, leased, NULL, 0);
 }
 
 /* started: whether the other side will end it. */
@@ -213,7 +215,16 @@ enum err driver_propose(struct driver *d, const void *data, size_t n, int64_t de
 enum err driver_read_barrier(struct driver *d, int64_t deadline)
 {
     struct waiter *w = waiter_new();
-    return wait_for(w, driver_read_start(d, read_done, w), deadline, NULL);
+    return wait_for(w, driver_read_start(d, false, read_done, w), deadline, NULL);
+}
+
+enum err driver_read_leased(struct driver *d, int64_t deadline, bool *leased)
+{
+    struct waiter *w = waiter_new();
+    struct driver_result result = {0};
+    enum err e = wait_for(w, driver_read_start(d, true, read_done, w), deadline, &result);
+    *leased = result.term != 0;
+    return e;
 }
 
 enum err driver_change(struct driver *d, enum raft_change_type change, raft_id member,
@@ -248,6 +259,15 @@ void driver_status(struct driver *d, struct driver_status *out)
     out->waiting_proposals = d->proposals;
     out->queued_events = d->items.n;
     sys_mutex_unlock(&d->lock);
+}
+
+/* The clock comes last: a process that sleeps before it wakes up to a lease that is over. */
+bool driver_lease_holds(struct driver *d)
+{
+    sys_mutex_lock(&d->lock);
+    int64_t until = d->lease_until;
+    sys_mutex_unlock(&d->lock);
+    return sys_boottime() < until;
 }
 
 bool driver_is_leader(struct driver *d)

@@ -19,6 +19,7 @@ struct job {
     struct job *next;
     struct metadata_service *service;
     struct rpc_request *request;
+    bool leased; /* a query: nobody was asked, so the lease is looked at once more afterwards */
 };
 
 /* ---- commands ---- */
@@ -148,10 +149,11 @@ static void queue_job(struct metadata_service *s, struct job *j)
     sys_free(j);
 }
 
-static void barrier_done(void *arg, enum err err, uint64_t index)
+static void barrier_done(void *arg, enum err err, uint64_t index, bool leased)
 {
     (void)index;
     struct job *j = arg;
+    j->leased = leased;
     if (err != OK) {
         rpc_reply(j->request, err, NULL, NULL, 0, RPC_REPLY_SOON);
         sys_free(j);
@@ -169,15 +171,19 @@ static struct job *job_new(struct metadata_service *s, struct rpc_request *reque
     return j;
 }
 
+static void start_query(struct metadata_service *s, struct job *j, bool lease)
+{
+    enum err e = driver_read_start(s->driver, lease, barrier_done, j);
+    if (e != OK) {
+        rpc_reply(j->request, e, NULL, NULL, 0, 0);
+        sys_free(j);
+    }
+}
+
 static void handle_query(void *service, struct rpc_request *request)
 {
     struct metadata_service *s = service;
-    struct job *j = job_new(s, request);
-    enum err e = driver_read_start(s->driver, barrier_done, j);
-    if (e != OK) {
-        rpc_reply(request, e, NULL, NULL, 0, 0);
-        sys_free(j);
-    }
+    start_query(s, job_new(s, request), true);
 }
 
 static void handle_group(void *service, struct rpc_request *request)
@@ -215,6 +221,10 @@ static void run_job(struct metadata_service *s, struct job *j)
         struct arena *arena = rpc_request_arena(r);
         Answer *answer = NULL;
         enum err e = service_read(s, (const Query *)rpc_request_body(r), arena, &answer);
+        if (j->leased && !driver_lease_holds(s->driver)) {
+            start_query(s, j, false);
+            return;
+        }
         /* The answer carries its own error; the frame's status is OK whenever there is one. */
         rpc_reply(r, answer ? OK : e, answer ? &answer->base : NULL, NULL, 0, 0);
     }
@@ -307,6 +317,24 @@ size_t metadata_service_routes(struct metadata_service *s, struct rpc_route *out
     return METADATA_ROUTES;
 }
 
+static enum err query_here(struct metadata_service *s, const Query *query, struct arena *arena,
+                           int64_t deadline, ProtobufCMessage **reply)
+{
+    Answer *answer = NULL;
+    bool leased;
+    enum err e = driver_read_leased(s->driver, deadline, &leased);
+    if (e == OK)
+        e = service_read(s, query, arena, &answer);
+    if (leased && !driver_lease_holds(s->driver)) {
+        answer = NULL;
+        e = driver_read_barrier(s->driver, deadline);
+        if (e == OK)
+            e = service_read(s, query, arena, &answer);
+    }
+    *reply = answer ? &answer->base : NULL;
+    return answer ? OK : e;
+}
+
 enum err metadata_service_call(void *service, uint16_t type, const ProtobufCMessage *body,
                                struct arena *arena, int64_t deadline, ProtobufCMessage **reply)
 {
@@ -319,15 +347,8 @@ enum err metadata_service_call(void *service, uint16_t type, const ProtobufCMess
         *reply = result ? &result->base : NULL;
         return e;
     }
-    if (type == MSG_QUERY) {
-        enum err e = driver_read_barrier(s->driver, deadline);
-        if (e != OK)
-            return e;
-        Answer *answer = NULL;
-        e = service_read(s, (const Query *)body, arena, &answer);
-        *reply = answer ? &answer->base : NULL;
-        return answer ? OK : e;
-    }
+    if (type == MSG_QUERY)
+        return query_here(s, (const Query *)body, arena, deadline, reply);
     if (type == MSG_MEMBERS) {
         Members *members = arena_alloc(arena, sizeof *members);
         members__init(members);
@@ -370,6 +391,7 @@ static enum err start_driver(struct metadata_service *s)
         .election_min_ticks = (uint32_t)(t->election_min / t->raft_tick),
         .election_max_ticks = (uint32_t)(t->election_max / t->raft_tick),
         .log_bytes = s->config.log_bytes,
+        .lease = s->config.lease_reads ? t->election_min : 0,
         .applied = at.index,
         .applied_term = at.term,
         .installed = s->states.home.at,

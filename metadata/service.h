@@ -1,7 +1,7 @@
 /* One metadata member: its Raft driver, its state, and what it answers to others.
  *
  *   commands   stamped with log time by the leader, proposed, answered when applied
- *   queries    after a read barrier (ReadIndex), on worker threads
+ *   queries    after a read barrier (ReadIndex, or a lease), on worker threads
  *   duties     what only a leader does on its own: failure detection, placement, collection
  *
  * Served over rpc (metadata_service_routes) and, in the embedded form, by function calls with the
@@ -47,6 +47,7 @@ struct metadata_service_config {
     uint64_t log_bytes;     /* above which it is compacted; 0: its default */
     uint64_t
         checkpoint_every; /* entries between hashes of the state that members compare; 0: 1,000 */
+    bool lease_reads;     /* when it leads, queries ask no majority while it has a lease */
     unsigned workers;     /* 0: 4 query threads */
     int64_t settle;       /* ns without a new disk before a pool's first table; 0: 2 s */
     unsigned moves_max;   /* slots on their way at once, per pool; 0: 64 */

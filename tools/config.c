@@ -69,6 +69,8 @@ static const struct key keys[] = {
      "size of the log's files; a quarter of log_bytes or less"},
     {"checkpoint_entries", TYPE_COUNT, AT(checkpoint_entries), 10, 1000000, NULL, "1000",
      "metadata members compare a hash of their states every so many log entries"},
+    {"lease_reads", TYPE_FLAG, AT(lease_reads), 0, 0, NULL, "false",
+     "a leading metadata member answers queries without asking the others while it has a lease"},
     {"region", TYPE_TEXT, AT(region), 0, 0, NULL, "us-east-1", "the region that the gateway names"},
     {"base_domain", TYPE_TEXT, AT(base_domain), 0, 0, NULL, NULL,
      "serve BUCKET.base_domain as well as /BUCKET"},

@@ -51,6 +51,7 @@ struct config {
     uint64_t disk_capacity; /* 0: what the file system has */
     uint64_t timeout_percent;
     uint64_t log_bytes, log_segment, checkpoint_entries;
+    bool lease_reads;
     const char *region, *base_domain;
     enum log_level log_level;
     struct config_bounds bounds;

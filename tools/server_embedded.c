@@ -317,6 +317,7 @@ static enum err start_members(struct server *s, struct places *places)
             .segment_bytes = s->config->log_segment,
             .log_bytes = s->config->log_bytes,
             .checkpoint_every = s->config->checkpoint_entries,
+            .lease_reads = s->config->lease_reads,
         };
         enum err e = metadata_service_start(&config, &s->members[i]);
         if (e != OK)

@@ -129,6 +129,7 @@ static enum err start_metadata(struct server *s)
         .segment_bytes = s->config->log_segment,
         .log_bytes = s->config->log_bytes,
         .checkpoint_every = s->config->checkpoint_entries,
+        .lease_reads = s->config->lease_reads,
     };
     enum err e = metadata_service_start(&config, &s->members[0]);
     if (e != OK)

@@ -56,7 +56,6 @@ void raft_follow(struct raft *r, const struct raft_message *m)
         raft_become_follower(r, m->term, m->from);
     r->leader = m->from;
     r->elapsed = 0;
-    raft_lease_promise(r, m->from);
 }
 
 void raft_violated(struct raft *r, const char *what)
@@ -100,7 +99,7 @@ static enum err restore_configurations(struct raft *r, const struct raft_restore
 enum err raft_new(const struct raft_options *options, const struct raft_restored *restored,
                   struct raft **out)
 {
-    assert(options->id != 0);
+    assert(options->id != 0 && options->lease_ns <= options->promise_ns);
     bool below = restored->applied < restored->terms->base_index;
     if (restored->applied > restored->terms->last_index || (below && !restored->discarded) ||
         restored->hard.term < term_runs_last_term(restored->terms))
@@ -163,7 +162,7 @@ static void answer_lower_term(struct raft *r, const struct raft_message *m)
     case RAFT_SNAPSHOT: {
         struct raft_message *reply = raft_send(r, RAFT_APPEND_REPLY, m->from);
         reply->reject = true;
-        reply->index = m->index;
+        reply->index = m->type == RAFT_HEARTBEAT ? 0 : m->index;
         break;
     }
     case RAFT_PRE_VOTE:
@@ -284,7 +283,7 @@ static enum err dispatch(struct raft *r, const struct raft_event *event)
     case RAFT_CHANGE:
         return raft_change(r, event);
     case RAFT_READ:
-        return raft_read(r, event->read);
+        return raft_read(r, event->read, event->lease);
     case RAFT_PERSISTED:
         raft_persisted(r, event->sequence);
         return OK;
@@ -355,7 +354,7 @@ void raft_status(const struct raft *r, struct raft_status *out)
         .install_offset = r->install.written,
         .discarded = r->discarded,
         .removed = raft_removed(r),
-        .lease_until = r->role == RAFT_LEADER ? r->lease_until : 0,
+        .lease_until = raft_lease_until(r),
     };
     for (size_t i = 0; i < out->configuration.count; i++) {
         out->members[i].id = out->configuration.members[i].id;

@@ -64,9 +64,12 @@ struct raft_options {
     size_t batch_bytes;    /* 0: RAFT_BATCH_BYTES */
     size_t inflight_bytes; /* 0: RAFT_INFLIGHT_BYTES */
     size_t piece_bytes;    /* 0: RAFT_PIECE_BYTES; of a snapshot, in one message */
-    /* 0: no leases, each read asks a majority. Else the shortest election timeout in ns, the same at
-     * all members; events then carry the time. A leader trusts nine tenths of it (hazard 14), so
-     * clocks may run apart by a tenth. */
+    /* The longest promise of a lease, ns, which a restarted member keeps to, for it may have made one:
+     * the same at all members, for ever; events then carry the time. 0: there are no leases. */
+    int64_t promise_ns;
+    /* What this member asks for when it leads, ns, at most promise_ns; 0: nothing, each read asks a
+     * majority. It trusts nine tenths of it (hazard 14), so clocks may run apart by a tenth. Members may
+     * differ. More than election_min_ticks would delay elections. */
     int64_t lease_ns;
 };
 
@@ -124,6 +127,7 @@ struct raft_event {
     raft_id replaces;                     /* CHANGE: PROMOTE: this voter leaves in the same step */
     const char *address;                  /* CHANGE: ADD_LEARNER */
     uint64_t read;                        /* READ: the caller's number for it */
+    bool lease;                           /* READ: need not ask while there is a lease */
     uint64_t sequence;                    /* PERSISTED */
     uint64_t index;                       /* APPLIED, COMPACTED, SNAPSHOT_WRITTEN, INSTALLED */
     const struct raft_entries *entries;   /* LOADED */
@@ -132,7 +136,7 @@ struct raft_event {
     uint64_t offset;                      /* SNAPSHOT_READ, SNAPSHOT_WRITTEN */
     bool last;                            /* SNAPSHOT_READ: the image ends with piece */
     enum err err;                         /* SNAPSHOT_WRITTEN */
-    int64_t now; /* any, when there are leases: ns of a clock that runs while the machine sleeps,
+    int64_t now; /* any, with promise_ns: ns of a clock that runs while the machine sleeps,
                     read after what the event tells of */
 };
 
@@ -231,6 +235,8 @@ uint64_t raft_commit(const struct raft *r);
 /* Up to where entries were handed out for apply (D4). */
 uint64_t raft_handed(const struct raft *r);
 bool raft_is_leader(const struct raft *r);
+/* As in raft_status. */
+int64_t raft_lease_until(const struct raft *r);
 /* Whether this member leads and nobody else can at `now`, the same clock as in events. */
 bool raft_lease_holds(const struct raft *r, int64_t now);
 /* Whether a leader's first entry of its term is committed, so that it knows all that is. */

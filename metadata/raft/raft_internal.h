@@ -222,7 +222,7 @@ void raft_loaded(struct raft *r, raft_id member, const struct raft_entries *entr
 bool raft_leader_append(struct raft *r, enum raft_entry_type type, struct raft_payload *payload);
 
 /* read_index.c */
-enum err raft_read(struct raft *r, uint64_t read);
+enum err raft_read(struct raft *r, uint64_t read, bool lease);
 void raft_reads_confirm(struct raft *r);
 void raft_reads_release(struct raft *r); /* those that are applied far enough */
 void raft_reads_fail(struct raft *r);
@@ -260,7 +260,7 @@ void raft_recv_timeout_now(struct raft *r, const struct raft_message *m);
 
 /* lease.c */
 void raft_lease_time(struct raft *r, int64_t now);
-void raft_lease_promise(struct raft *r, raft_id leader);
+void raft_lease_promise(struct raft *r, raft_id leader, uint64_t ns);
 bool raft_lease_promised(const struct raft *r, raft_id candidate); /* to another, and not over */
 void raft_lease_renew(struct raft *r);
 void raft_lease_confirmed(struct raft *r);

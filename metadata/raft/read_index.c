@@ -5,7 +5,7 @@
 #include "common/base/alloc.h"
 #include "metadata/raft/raft_internal.h"
 
-enum err raft_read(struct raft *r, uint64_t read)
+enum err raft_read(struct raft *r, uint64_t read, bool lease)
 {
     if (r->role != RAFT_LEADER)
         return ERR_NOT_LEADER;
@@ -16,7 +16,7 @@ enum err raft_read(struct raft *r, uint64_t read)
         r->reads = sys_realloc(r->reads, r->read_capacity * sizeof *r->reads);
     }
     /* Answers leave in order, so not before an earlier one that waits for a round. */
-    bool leased = raft_leader_ready(r) && raft_lease_holds(r, r->now) &&
+    bool leased = lease && raft_leader_ready(r) && raft_lease_holds(r, r->now) &&
                   (r->read_count == 0 || r->reads[r->read_count - 1].ready);
     r->reads[r->read_count++] = (struct raft_waiting_read){.read = read};
     if (!leased) {

@@ -9,6 +9,7 @@ void raft_recv_heartbeat(struct raft *r, const struct raft_message *m)
         return;
     }
     raft_follow(r, m);
+    raft_lease_promise(r, m->from, m->index);
     uint64_t last = raft_last_index(r);
     if (!raft_frozen(r))
         raft_commit_to(r, m->commit < last ? m->commit : last);

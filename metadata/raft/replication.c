@@ -113,6 +113,7 @@ void raft_heartbeat_all(struct raft *r)
         struct raft_message *m = raft_send(r, RAFT_HEARTBEAT, p->id);
         m->commit = p->match < r->log.commit ? p->match : r->log.commit;
         m->context = r->round;
+        m->index = (uint64_t)r->options.lease_ns;
     }
 }
 

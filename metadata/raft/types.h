@@ -86,13 +86,13 @@ enum raft_message_type {
  *  *VOTE_REPLY  -                   -               -            refused  removed at       -
  *  APPEND       previous index      previous term   leader's     -        -                -
  *  APPEND_REPLY match, or refused   -               wants        refused  where to look    -
- *  HEARTBEAT    -                   -               known there  -        -                read round
+ *  HEARTBEAT    promise asked for   -               known there  -        -                read round
  *  H.._REPLY    -                   -               wants        -        -                the same
  *  SNAPSHOT     its last index      its last term   -            -        -                -
  *  S.._REPLY    which snapshot      -               wants        refused  next offset      -
  *  TIMEOUT_NOW  last index          last term       -            -        -                -
  *
- * term is the sender's, but PRE_VOTE carries the term it would stand in, and so does a granting
+ * promise asked for: ns, 0: none (lease.c). term is the sender's, but PRE_VOTE carries the term it would stand in, and so does a granting
  * reply to it. transfer: 1 when the leader asked for this election. removed at (hint_index): not 0
  * when the configuration that is committed at this index does not have the receiver. wants: not 0
  * when the sender's state was discarded; it needs a snapshot of this index or a later one. A

@@ -21,6 +21,8 @@ enum {
     GROUP_CONNECTIONS = 16,
 };
 
+#define GROUP_TICK (20 * SYS_MS) /* when they are apart */
+
 struct group_member {
     struct group *group;
     int pid, number;
@@ -38,6 +40,14 @@ struct group {
     uint64_t highest_acknowledged, acknowledged, reads;
     uint64_t differing, lost_replies, stale_reads; /* must stay 0 */
     bool quiet;                                    /* clients rest */
+    int64_t lease;                                 /* driver_options.lease */
+    uint32_t election_max;                         /* ticks; 0: the default */
+    raft_id transfer_to;
+    bool apart;           /* all but the first count much shorter ticks, and want leases as short */
+    int silent, transfer; /* members, less 1: its client only reads; it hands leadership over */
+    int pause; /* this member, less 1, is put to sleep between a leased answer and its read */
+    uint64_t leased, again; /* reads that a lease answered; that had to be done again */
+    uint64_t messages;      /* sent by the leader */
 };
 
 /* A bounded outbox per peer, sent by a thread of its own. */
@@ -245,7 +255,7 @@ static inline void group_changed(void *arg, const struct raft_status *status)
     node->member->raft = *status;
 }
 
-/* A write, and a read that must see all that anybody was told before it began. */
+/* A write. */
 static inline void group_client_once(struct group_node *node, uint64_t number)
 {
     struct group *g = node->member->group;
@@ -268,12 +278,37 @@ static inline void group_client_once(struct group_node *node, uint64_t number)
         sys_free(result.reply);
     }
     sys_free(command);
+}
+
+/* Must see all that anybody was told before it began; under a lease, all that anybody was told before
+ * the state was read. */
+static inline void group_read(struct group_node *node)
+{
+    struct group *g = node->member->group;
     uint64_t seen = g->highest_acknowledged;
-    if (driver_read_barrier(node->driver, sys_now() + SYS_SECOND) == OK) {
-        g->reads++;
-        if (node->applied < seen)
-            g->stale_reads++;
+    bool leased = false;
+    enum err e = driver_read_leased(node->driver, sys_now() + SYS_SECOND, &leased);
+    if (leased && g->pause == node->member->number + 1) {
+        g->pause = 0;
+        sim_pause(node->member->pid, true);
+        sys_sleep_until(sys_now() + SYS_MS);
     }
+    uint64_t applied = node->applied;
+    if (leased)
+        seen = g->highest_acknowledged;
+    if (leased && !driver_lease_holds(node->driver)) {
+        g->again++;
+        leased = false;
+        seen = g->highest_acknowledged;
+        e = driver_read_barrier(node->driver, sys_now() + SYS_SECOND);
+        applied = node->applied;
+    }
+    if (e != OK)
+        return;
+    g->reads++;
+    g->leased += leased;
+    if (applied < seen)
+        g->stale_reads++;
 }
 
 static inline void group_client_run(void *arg)
@@ -284,8 +319,17 @@ static inline void group_client_run(void *arg)
         struct driver_status s;
         driver_status(node->driver, &s);
         node->member->raft = s.raft;
-        if (s.leader_ready && !node->member->group->quiet)
+        struct group *g = node->member->group;
+        int self = node->member->number + 1;
+        if (g->transfer == self &&
+            driver_transfer(node->driver, g->transfer_to, sys_now() + SYS_SECOND) == OK)
+            g->transfer = 0;
+        if (s.leader_ready && !g->quiet && g->silent != self)
             group_client_once(node, ++number);
+        if (s.leader_ready && (g->lease || !g->quiet))
+            group_read(node);
+        if (s.leader_ready)
+            g->messages = s.messages_sent;
         sys_sleep_until(sys_now() + 10 * SYS_MS);
     }
 }
@@ -370,11 +414,16 @@ static inline void group_main(void *arg)
     struct group_member *m = arg;
     struct group_node *node = sys_alloc(sizeof *node);
     node->member = m;
+    bool apart = m->group->apart && m->number > 0;
     m->life++;
     m->running = false;
     struct driver_options o = {
         .log = {.directory = "/log", .segment_bytes = m->group->segment_bytes},
         .cache_bytes = m->group->cache_bytes,
+        .lease = apart && m->group->lease ? 10 * GROUP_TICK : m->group->lease,
+        .tick = apart ? GROUP_TICK : 0,
+        .election_min_ticks = 10,
+        .election_max_ticks = m->group->election_max ? m->group->election_max : 20,
         .callbacks = {.arg = node,
                       .send = group_send,
                       .apply = group_apply,

@@ -14,6 +14,9 @@
 #ifndef MEMBERS_CHECKPOINT
 #define MEMBERS_CHECKPOINT 0
 #endif
+#ifndef MEMBERS_LEASES
+#define MEMBERS_LEASES false
+#endif
 
 enum { MEMBERS = 3, MEMBERS_HOST = 2 };
 
@@ -94,7 +97,8 @@ static inline void members_main(void *arg)
                                                    .timeouts = client.timeouts,
                                                    .segment_bytes = MEMBERS_SEGMENT,
                                                    .log_bytes = MEMBERS_LOG,
-                                                   .checkpoint_every = MEMBERS_CHECKPOINT};
+                                                   .checkpoint_every = MEMBERS_CHECKPOINT,
+                                                   .lease_reads = MEMBERS_LEASES};
     if (metadata_service_start(&config, &service) != OK)
         sys_exit(1, "metadata does not start");
     size_t n = metadata_service_routes(service, routes);

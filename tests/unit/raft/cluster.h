@@ -354,6 +354,7 @@ static inline void cluster_start_node(struct cluster *c, struct cluster_node *n)
                                    .batch_bytes = 400,
                                    .inflight_bytes = 2000,
                                    .piece_bytes = c->piece_bytes,
+                                   .promise_ns = c->lease_ns,
                                    .lease_ns = c->lease_ns};
     struct raft_restored restored = {.hard = n->hard,
                                      .terms = &terms,
@@ -487,5 +488,5 @@ static inline enum err cluster_read(struct cluster *c, struct cluster_node *n)
     uint64_t read = ++c->read_next;
     c->read_floor[read % 4096] = c->highest_applied;
     c->read_term[read % 4096] = c->highest_leader_term;
-    return cluster_step(c, n, &(struct raft_event){.type = RAFT_READ, .read = read});
+    return cluster_step(c, n, &(struct raft_event){.type = RAFT_READ, .read = read, .lease = true});
 }

@@ -399,6 +399,7 @@ SCENARIO(remove_leader)
 SCENARIO(replace)
 SCENARIO(high_term)
 SCENARIO(lease)
+SCENARIO(lease_alone)
 SCENARIO(lease_restart)
 SCENARIO(lease_transfer)
 
@@ -426,6 +427,7 @@ static const struct test tests[] = {
     {"replace", replace},
     {"high term", high_term},
     {"lease", lease},
+    {"lease of a sole voter", lease_alone},
     {"lease and restart", lease_restart},
     {"lease and transfer", lease_transfer},
     {0},
