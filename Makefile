@@ -119,7 +119,7 @@ $B/check-history: $B/tests/check/main.o $B/libcheck.a $B/libcairn.a $B/libposix.
 
 SIM_O := $(patsubst %.c,$B/%.o,$(wildcard tests/sim/*.c))
 # What tests/sim/watch.c sees of every member.
-SIM_WRAP := raft_new raft_step state_open apply_command
+SIM_WRAP := raft_new raft_step state_open apply_command driver_lease_holds
 SIM_A := $B/libcheck.a $B/libcairn.a $B/libsim.a $B/libmemory.a
 SIM_LINK = $(SIM_O) $(LDFLAGS_ALL) $(SIM_WRAP:%=-Wl,--wrap=%) -Wl,--start-group $(SIM_A) -Wl,--end-group $(LIBS)
 $B/sim-run: $(SIM_O) $(SIM_A)

@@ -65,6 +65,7 @@ struct raft_check {
     struct committed *committed; /* index i at [i - 1] */
     size_t committed_room;
     uint64_t highest;
+    uint64_t newest_term; /* that has had a leader */
     struct applier *appliers;
     size_t applier_count, applier_room;
     struct raft_check_counts counts;
@@ -403,6 +404,8 @@ static void follow_leader(struct raft_check *c, struct member *m, const struct r
     if (!new)
         return;
     c->counts.leaders++;
+    if (s->term > c->newest_term)
+        c->newest_term = s->term;
     raft_id other = choose(c, 0, s->term, m->id);
     if (other && other != m->id)
         violated(c, "election safety: %016" PRIx64 " and %016" PRIx64 " lead in term %" PRIu64,
@@ -512,6 +515,22 @@ void raft_check_stepped(struct raft_check *c, const struct raft *core,
                  m->id, effects->apply_to, s.commit, s.persisted);
     if (effects->violation)
         violated(c, "member %016" PRIx64 " says: %s", m->id, effects->violation);
+}
+
+uint64_t raft_check_newest(const struct raft_check *c)
+{
+    return c->newest_term;
+}
+
+void raft_check_lease_held(struct raft_check *c, raft_id member, uint64_t newest)
+{
+    const struct member *m = member_of(c, member);
+    c->counts.leases++;
+    if (m->leads_term < newest)
+        violated(c,
+                 "lease: member %016" PRIx64 " reads as the leader of term %" PRIu64
+                 ", and another has led in term %" PRIu64,
+                 member, m->leads_term, newest);
 }
 
 /* ---- the state machines ---- */

@@ -12,6 +12,8 @@
  *  durability             after a restart everything that the core had been told was durable is there
  *  commit, term           do not go back while a core lives; terms not over restarts either
  *  reads                  a read's index is not below what anybody knew as committed when it was asked
+ *  leases                 nobody leads in a later term than one whose lease holds; each leased read is
+ *                         to be asked about when the state has been read, so its index says nothing
  *  state                  equal hashes of the states at each applied index
  *
  * Logs may begin above a base, and a member's log may be replaced by a snapshot: what lies at or below
@@ -38,6 +40,9 @@ void raft_check_started(struct raft_check *c, const struct raft *core,
 /* Behind a raft_step: effects may hold those of several steps, as they were left by it. */
 void raft_check_stepped(struct raft_check *c, const struct raft *core,
                         const struct raft_event *event, const struct raft_effects *effects);
+/* A lease was asked about: newest is what raft_check_newest gave when the asking began. */
+uint64_t raft_check_newest(const struct raft_check *c); /* the last term that has had a leader */
+void raft_check_lease_held(struct raft_check *c, raft_id member, uint64_t newest);
 /* A command was applied on the state of some member (any number that names it over its lives), whose
  * hash is now this. */
 void raft_check_applied(struct raft_check *c, uint64_t member, uint64_t index, const void *data,
@@ -46,7 +51,7 @@ void raft_check_applied(struct raft_check *c, uint64_t member, uint64_t index, c
 void raft_check_opened(struct raft_check *c, uint64_t member, uint64_t applied);
 
 struct raft_check_counts {
-    uint64_t steps, entries, committed, leaders, votes, reads, applied;
+    uint64_t steps, entries, committed, leaders, votes, reads, leases, applied;
     uint64_t compared; /* hashes that a second member had too */
 };
 struct raft_check_counts raft_check_counts(const struct raft_check *c);

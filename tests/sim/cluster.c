@@ -133,6 +133,7 @@ static void common_config(struct config *c, const struct sim_cluster *cluster)
     c->log_bytes = cluster->log_bytes;
     c->log_segment = cluster->log_segment;
     c->checkpoint_entries = cluster->checkpoint_entries;
+    c->lease_reads = cluster->lease_reads;
     c->bounds = cluster->bounds;
     for (uint32_t i = 1; i <= cluster->metadata_count; i++)
         add_metadata(c, i, METADATA_PORT);

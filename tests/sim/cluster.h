@@ -34,6 +34,7 @@ struct sim_cluster {
     uint32_t k, m;
     uint64_t inline_max, buffer_memory;
     uint64_t log_bytes, log_segment, checkpoint_entries;
+    bool lease_reads;
     struct config_bounds bounds;
     int64_t restart_after;
     int metadata[SIM_METADATA_MAX], chunks[SIM_CHUNKS_MAX], client; /* pids */

@@ -85,6 +85,7 @@ static void shape_cluster(uint64_t *dice, struct sim_cluster *c)
         c->disks_each = disks;
     }
     squeeze(dice, c);
+    c->lease_reads = nemesis_below(dice, 3) == 0;
 }
 
 /* Every fourth seed is hard on consensus: members enough, many short operations, a storm. */
@@ -121,14 +122,16 @@ static void shape(const struct plan *plan, struct sim_cluster *c, struct workloa
 static void describe(const struct sim_cluster *c, char out[200])
 {
     const struct config_bounds *b = &c->bounds;
-    snprintf(out, 200,
-             "%s%u+%u, %u members, %u chunkservers of %u disks, %u a host; inline %llu, chunk %u, "
-             "extent "
-             "%llu, buffers %llu, moves %u, flush %lld ms",
-             c->embedded ? "embedded " : "", c->k, c->m, c->metadata_count, c->chunk_count,
-             c->disks_each, c->chunks_per_host, (unsigned long long)c->inline_max, b->chunk_bytes,
-             (unsigned long long)b->extent_bytes, (unsigned long long)c->buffer_memory,
-             b->moves_max, (long long)(b->flush_interval / SYS_MS));
+    snprintf(
+        out, 200,
+        "%s%u+%u, %u members%s, %u chunkservers of %u disks, %u a host; inline %llu, chunk %u, "
+        "extent "
+        "%llu, buffers %llu, moves %u, flush %lld ms",
+        c->embedded ? "embedded " : "", c->k, c->m, c->metadata_count,
+        c->lease_reads ? " with leases" : "", c->chunk_count, c->disks_each, c->chunks_per_host,
+        (unsigned long long)c->inline_max, b->chunk_bytes, (unsigned long long)b->extent_bytes,
+        (unsigned long long)c->buffer_memory, b->moves_max,
+        (long long)(b->flush_interval / SYS_MS));
 }
 
 static void judge_exits(const struct sim_cluster *c, struct workload *w)

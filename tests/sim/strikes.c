@@ -114,6 +114,7 @@ static void undo(const struct nemesis *n, const struct undo *u)
         sim_pause((int)u->a, false);
         return;
     case UNDO_SKEW:
+        sim_clock_drift(u->a, 0);
         sim_clock_skew(u->a, 0);
         return;
     case UNDO_SLOW:

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include "common/base/digest.h"
 #include "common/sys/sim/sim.h"
+#include "metadata/driver_internal.h"
 #include "metadata/state/state_internal.h"
 
 /* An open state: where, and in which process. */
@@ -22,6 +23,7 @@ static struct {
 /* The types are those of the functions themselves: a change of theirs is seen when this is compiled. */
 __typeof__(raft_new) __real_raft_new, __wrap_raft_new;
 __typeof__(raft_step) __real_raft_step, __wrap_raft_step;
+__typeof__(driver_lease_holds) __real_driver_lease_holds, __wrap_driver_lease_holds;
 __typeof__(state_open) __real_state_open, __wrap_state_open;
 __typeof__(apply_command) __real_apply_command, __wrap_apply_command;
 
@@ -47,9 +49,9 @@ void watch_tell(void)
     struct raft_check_counts n = raft_check_counts(watch.check);
     fprintf(stderr,
             "raft: %" PRIu64 " steps, %" PRIu64 " leaders, %" PRIu64 " votes, %" PRIu64
-            " entries committed, %" PRIu64 " reads; %" PRIu64 " commands applied, %" PRIu64
-            " hashes compared\n",
-            n.steps, n.leaders, n.votes, n.committed, n.reads, n.applied, n.compared);
+            " entries committed, %" PRIu64 " reads, %" PRIu64 " leased; %" PRIu64
+            " commands applied, %" PRIu64 " hashes compared\n",
+            n.steps, n.leaders, n.votes, n.committed, n.reads, n.leases, n.applied, n.compared);
 }
 
 enum err __wrap_raft_new(const struct raft_options *options, const struct raft_restored *restored,
@@ -67,6 +69,15 @@ enum err __wrap_raft_step(struct raft *r, const struct raft_event *event,
     enum err e = __real_raft_step(r, event, effects);
     raft_check_stepped(watch.check, r, event, effects);
     return e;
+}
+
+bool __wrap_driver_lease_holds(struct driver *d)
+{
+    uint64_t newest = raft_check_newest(watch.check);
+    bool holds = __real_driver_lease_holds(d);
+    if (holds)
+        raft_check_lease_held(watch.check, d->status.raft.id, newest);
+    return holds;
 }
 
 /* A state's name over its lives: its process, of which the embedded form has one for all, and its
