@@ -11,6 +11,7 @@
 #define LOOK_EVERY     (2 * SYS_SECOND)
 #define VERIFY_ASK     (30 * SYS_SECOND)
 #define GIVE_UP_WITHIN (60 * SYS_SECOND)
+#define DELETED_WITHIN (30 * SYS_SECOND)
 enum { ASKS = 60, PAGE = 256, ROUNDS = 4, BOOK_ROUNDS = 40 };
 
 struct checking {
@@ -77,6 +78,44 @@ static void wait_whole(struct checking *c)
 
 /* ---- every shard ---- */
 
+static bool chunk_known(struct checking *c, const struct cluster_pool *pool, uint32_t pg,
+                        ProtobufCBinaryData id)
+{
+    ListChunks list = LIST_CHUNKS__INIT;
+    Query query = QUERY__INIT;
+    query.body_case = QUERY__BODY_LIST_CHUNKS;
+    query.list_chunks = &list;
+    list.pool = pool->id;
+    list.pg = pg;
+    list.max = PAGE;
+    for (bool more = true; more;) {
+        Answer *page = ask(c, &query);
+        if (!page)
+            return true;
+        for (size_t i = 0; i < page->n_chunks; i++)
+            if (page->chunks[i]->chunk_id.len == id.len &&
+                memcmp(page->chunks[i]->chunk_id.data, id.data, id.len) == 0)
+                return true;
+        more = page->truncated;
+        list.after = page->next;
+    }
+    return false;
+}
+
+/* The collector deletes a chunk's shards first and its row then, and waits in between for a disk that
+ * does not answer: within that time a row that names no shard goes. */
+static bool being_deleted(struct checking *c, const struct cluster_pool *pool, uint32_t pg,
+                          ProtobufCBinaryData id)
+{
+    int64_t until = sys_now() + DELETED_WITHIN;
+    while (chunk_known(c, pool, pg, id)) {
+        if (sys_now() >= until || c->work->failed)
+            return false;
+        sys_sleep_until(sys_now() + SYS_SECOND);
+    }
+    return true;
+}
+
 static void verify_shard(struct checking *c, const struct cluster_pool *pool, uint32_t pg,
                          unsigned index, const ChunkEntry *chunk)
 {
@@ -99,7 +138,8 @@ static void verify_shard(struct checking *c, const struct cluster_pool *pool, ui
     const ShardVerifyReply *r = (const ShardVerifyReply *)reply;
     if (e == OK && (!r || r->nonce != chunk->nonce || r->chunk_length != chunk->length))
         e = ERR_MISMATCH;
-    if (e == OK)
+    if (e == OK ||
+        (e == ERR_NOT_FOUND && c->bad == 0 && being_deleted(c, pool, pg, chunk->chunk_id)))
         return;
     if (c->bad++ == 0) {
         snprintf(c->first_bad, sizeof c->first_bad, "chunk %s pg %u shard %u on disk %u: %s",
