@@ -37,6 +37,9 @@ enum err metadata_service_create_group(const char *const *directories, const cha
  * place (hazard 11). */
 enum err metadata_service_peek(const char *directory, struct uuid *cluster,
                                uint64_t *member) MUST_USE;
+/* Removes a member's directory with all that is in it; OK when there is none. A crash halfway leaves
+ * what metadata_service_peek may take for a damaged member: rename it first. */
+enum err metadata_service_destroy(const char *directory) MUST_USE;
 
 struct metadata_service_config {
     const char *directory; /* copied */

@@ -91,3 +91,54 @@ enum err metadata_service_peek(const char *directory, struct uuid *cluster, uint
     log_store_close(store);
     return OK;
 }
+
+/* ---- and removing them ---- */
+
+enum { REMOVE_AT_ONCE = 64 };
+struct listed {
+    size_t count;
+    bool more;
+    char names[REMOVE_AT_ONCE][SYS_NAME_MAX + 1];
+};
+
+static void list_file(void *arg, const char *name, bool is_dir)
+{
+    struct listed *l = arg;
+    if (is_dir)
+        return;
+    l->more = l->count == REMOVE_AT_ONCE;
+    if (!l->more)
+        memcpy(l->names[l->count++], name, strlen(name) + 1);
+}
+
+static enum err remove_directory(const char *directory)
+{
+    char path[SYS_PATH_MAX];
+    struct listed *l = sys_alloc(sizeof *l);
+    enum err e;
+    do {
+        l->count = 0;
+        l->more = false;
+        e = sys_dir_list(directory, list_file, l);
+        for (size_t i = 0; e == OK && i < l->count; i++) {
+            e = service_path(directory, l->names[i], path);
+            if (e == OK)
+                e = sys_unlink(path);
+        }
+    } while (e == OK && l->more);
+    sys_free(l);
+    return e == OK ? sys_rmdir(directory) : e;
+}
+
+enum err metadata_service_destroy(const char *directory)
+{
+    char log[SYS_PATH_MAX];
+    enum err e = service_path(directory, "log", log);
+    if (e == OK)
+        e = remove_directory(log);
+    if (e == OK || e == ERR_NOT_FOUND)
+        e = state_home_clean(directory, NULL);
+    if (e == OK)
+        e = remove_directory(directory);
+    return e == ERR_NOT_FOUND ? OK : e;
+}

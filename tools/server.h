@@ -4,7 +4,8 @@
  *   server.c             the verb: configuration in, stop event out
  *   server_start.c       what all roles share, and each role's start
  *   server_bootstrap.c   a new cluster: its identity, its first pool, its first user; joining one
- *   server_embedded.c    the embedded form: members and disks in one process, no sockets between */
+ *   server_embedded.c    the embedded form: members and disks in one process, no sockets between
+ *   embedded_members.c   its metadata members, also those that are made in the place of lost ones */
 #pragma once
 #include "chunkserver/service.h"
 #include "common/client/chunk_io.h"
@@ -18,7 +19,12 @@
 #include "metadata/service.h"
 #include "tools/config.h"
 
-enum { SERVER_MEMBERS_MAX = 5, SERVER_PROBLEM = CONFIG_PROBLEM };
+enum {
+    SERVER_MEMBERS_MAX = 5,
+    /* In the embedded form's directories; those that the group has removed go at the start. */
+    SERVER_FOUND_MAX = 2 * SERVER_MEMBERS_MAX,
+    SERVER_PROBLEM = CONFIG_PROBLEM,
+};
 
 struct server {
     const struct config *config;
@@ -29,9 +35,13 @@ struct server {
     bool created;     /* this start has made a new cluster */
 
     struct rpc_node *rpc;
-    struct metadata_service *members[SERVER_MEMBERS_MAX];
+    struct metadata_service *members[SERVER_FOUND_MAX];
     size_t member_count;
-    struct rpc_server *metadata_servers[SERVER_MEMBERS_MAX]; /* by member; NULL: not listening */
+    /* The embedded form: where each listens, so many ports above the configured one, and how many the
+     * group is to have when it is to be changed, else 0. */
+    unsigned member_ports[SERVER_FOUND_MAX];
+    size_t members_wanted;
+    struct rpc_server *metadata_servers[SERVER_FOUND_MAX]; /* by member; NULL: not listening */
     struct rpc_server *chunk_server;
     struct metadata_client *metadata;
     struct map_cache *map;
@@ -43,7 +53,8 @@ struct server {
     bool chunks_started;
     struct gateway *gateway;
     struct http_server *http;
-    struct sys_thread *pulse; /* keeps the map fresh; a gateway's heartbeats */
+    struct sys_thread *pulse;   /* keeps the map fresh; a gateway's heartbeats */
+    struct sys_thread *regroup; /* the embedded form: makes voters of new members, then ends */
     struct sys_event *stopping;
 
     char problem[SERVER_PROBLEM]; /* what went wrong, for people */

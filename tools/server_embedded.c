@@ -5,13 +5,14 @@
 #include "common/sys/log.h"
 #include "placement/cluster_map.h"
 #include "tools/cluster_key.h"
-#include "tools/server.h"
+#include "tools/embedded.h"
 
 /* The embedded form: `cairn server --data D1 D2 ..`. Each directory is a disk and may carry a
  * metadata member:
  *
  *   Dn/cluster.key   the same key in every directory, so that no single one holds the only copy
- *   Dn/metadata/     a member, in as many directories as the pool's tolerance asks for (hazard 9)
+ *   Dn/metadata/     a member, in as many directories as the pool's tolerance asks for (hazard 9;
+ *                    embedded_members.c)
  *   Dn/disk/         the shards
  *   D1/cairn.conf    where `cairn status` and the other verbs reach this process
  *
@@ -20,7 +21,7 @@
 enum { PATH_BYTES = SYS_PATH_MAX, KEY_FILE_MAX = 4096 };
 #define SETTLE_PAUSE (20 * SYS_MS)
 
-static enum err path_of(struct server *s, size_t disk, const char *name, char out[PATH_BYTES])
+enum err embedded_path(struct server *s, size_t disk, const char *name, char out[PATH_BYTES])
 {
     int n = snprintf(out, PATH_BYTES, "%s/%s", s->config->data.items[disk], name);
     return n > 0 && n < PATH_BYTES ? OK : server_problem(s, ERR_TOO_BIG, "a path is too long");
@@ -45,8 +46,8 @@ struct look {
 
 static void look_at_entry(void *arg, const char *name, bool is_dir)
 {
-    static const char *const ours[] = {"cluster.key", "cairn.conf", "metadata", "disk",
-                                       "lost+found"};
+    static const char *const ours[] = {"cluster.key",    "cairn.conf", "metadata",
+                                       EMBEDDED_REMOVED, "disk",       "lost+found"};
     struct look *look = arg;
     (void)is_dir;
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
@@ -62,13 +63,13 @@ static enum err look_at(struct server *s, size_t i, struct look *look)
     char path[PATH_BYTES];
     uint64_t member;
     struct shard_store_identity identity;
-    enum err e = path_of(s, i, "metadata", path);
+    enum err e = embedded_path(s, i, "metadata", path);
     if (e != OK)
         return e;
     e = metadata_service_peek(path, &look->cluster, &member);
     look->member = e == OK;
     if (e == OK || e == ERR_NOT_FOUND)
-        e = path_of(s, i, "disk", path);
+        e = embedded_path(s, i, "disk", path);
     if (e == OK)
         e = shard_store_peek(path, &identity);
     look->disk = e == OK;
@@ -167,19 +168,19 @@ static enum err load_key(struct server *s)
     if (s->config->cluster_key)
         return server_load_key(s, s->config->cluster_key, true);
     for (size_t i = 0; e == ERR_NOT_FOUND && i < s->config->data.count; i++) {
-        if (path_of(s, i, "cluster.key", first) != OK)
+        if (embedded_path(s, i, "cluster.key", first) != OK)
             return ERR_TOO_BIG;
         e = cluster_key_read(first, &s->keys);
     }
     if (e == ERR_NOT_FOUND) {
-        if (path_of(s, 0, "cluster.key", first) != OK)
+        if (embedded_path(s, 0, "cluster.key", first) != OK)
             return ERR_TOO_BIG;
         e = server_load_key(s, first, true);
     }
     if (e != OK)
         return server_problem(s, e, "cluster key %s: %s", first, err_text(e));
     for (size_t i = 0; e == OK && i < s->config->data.count; i++) {
-        e = path_of(s, i, "cluster.key", path);
+        e = embedded_path(s, i, "cluster.key", path);
         if (e == OK && strcmp(path, first) != 0)
             e = copy_key(first, path);
         if (e == ERR_EXISTS)
@@ -188,160 +189,16 @@ static enum err load_key(struct server *s)
     return e == OK ? OK : server_problem(s, e, "cannot keep the cluster key in %s", path);
 }
 
-/* ---- members ---- */
-
-/* min(2m + 1, N, 5), rounded down to odd. */
-static size_t members_wanted(const struct config *c)
-{
-    size_t n = 2 * (size_t)c->pool_m + 1;
-    n = n < c->data.count ? n : c->data.count;
-    n = n < SERVER_MEMBERS_MAX ? n : SERVER_MEMBERS_MAX;
-    return n % 2 == 1 ? n : n - 1;
-}
-
-struct places {
-    char paths[SERVER_MEMBERS_MAX][PATH_BYTES];
-    unsigned ports[SERVER_MEMBERS_MAX]; /* where each listens: so many above the configured one */
-    size_t count;
-};
-
-/* The members that are there; all must be of one cluster. */
-static enum err find_members(struct server *s, struct places *found)
-{
-    char path[PATH_BYTES];
-    for (size_t i = 0; i < s->config->data.count; i++) {
-        struct uuid cluster;
-        uint64_t member;
-        enum err e = path_of(s, i, "metadata", path);
-        if (e == OK)
-            e = metadata_service_peek(path, &cluster, &member);
-        if (e == ERR_NOT_FOUND)
-            continue;
-        if (e != OK)
-            return server_problem(s, e, "metadata in %s: %s", path, err_text(e));
-        if (found->count > 0 && !uuid_equal(&cluster, &s->self.cluster))
-            return server_problem(s, ERR_FOREIGN_CLUSTER, "%s belongs to another cluster", path);
-        if (found->count == SERVER_MEMBERS_MAX)
-            return server_problem(s, ERR_TOO_BIG, "more than %d metadata members",
-                                  SERVER_MEMBERS_MAX);
-        s->self.cluster = cluster;
-        memcpy(found->paths[found->count++], path, PATH_BYTES);
-    }
-    return OK;
-}
-
-/* Where the member of that place listens: as many ports above the configured one. */
-static enum err address_of(struct server *s, size_t i, char out[SYS_ADDR_TEXT])
-{
-    struct sys_addr a;
-    enum err e = sys_addr_parse(s->config->metadata_listen, &a);
-    if (e != OK || a.port > UINT16_MAX - SERVER_MEMBERS_MAX)
-        return server_problem(s, ERR_INVALID, "metadata_listen %s leaves no room for %d ports",
-                              s->config->metadata_listen, SERVER_MEMBERS_MAX);
-    a.port = (uint16_t)(a.port + i);
-    sys_addr_format(&a, out);
-    return OK;
-}
-
-static enum err create_members(struct server *s, struct places *places)
-{
-    const char *directories[SERVER_MEMBERS_MAX], *addresses[SERVER_MEMBERS_MAX];
-    char texts[SERVER_MEMBERS_MAX][SYS_ADDR_TEXT];
-    places->count = members_wanted(s->config);
-    for (size_t i = 0; i < places->count; i++) {
-        enum err e = path_of(s, i, "metadata", places->paths[i]);
-        if (e == OK)
-            e = address_of(s, i, texts[i]);
-        if (e != OK)
-            return e;
-        directories[i] = places->paths[i];
-        addresses[i] = texts[i];
-    }
-    sys_random(s->self.cluster.bytes, sizeof s->self.cluster.bytes);
-    s->created = true;
-    enum err e = metadata_service_create_group(directories, addresses, places->count,
-                                               &s->self.cluster, s->config->log_segment);
-    return e == OK ? OK : server_problem(s, e, "cannot make the metadata members: %s", err_text(e));
-}
-
-/* Which of the ports above the configured one is whose. A member is known by the address that it was made
- * with, also when one before it is gone with its directory. */
-static void find_ports(const struct server *s, const Members *members, struct places *places)
-{
-    struct sys_addr a;
-    uint16_t first = UINT16_MAX;
-    for (size_t i = 0; i < members->n_members; i++)
-        if (sys_addr_parse(members->members[i]->address, &a) == OK && a.port < first)
-            first = a.port;
-    for (size_t i = 0; i < s->member_count; i++)
-        for (size_t k = 0; k < members->n_members; k++)
-            if (members->members[k]->id == metadata_service_member(s->members[i]) &&
-                sys_addr_parse(members->members[k]->address, &a) == OK &&
-                (unsigned)a.port - first < SERVER_MEMBERS_MAX)
-                places->ports[i] = (unsigned)a.port - first;
-}
-
-/* Alone these cannot agree on anything: said at once, instead of waiting for a leader for ever. */
-static enum err check_members(struct server *s, struct places *places)
-{
-    struct arena arena;
-    Members ask = MEMBERS__INIT;
-    ProtobufCMessage *reply = NULL;
-    size_t voters = 0;
-    arena_init(&arena);
-    enum err e = metadata_service_call(s->members[0], MSG_MEMBERS, &ask.base, &arena,
-                                       sys_now() + s->timeouts.metadata_call, &reply);
-    const Members *members = (const Members *)reply;
-    for (size_t i = 0; e == OK && i < members->n_members; i++)
-        voters += members->members[i]->voter;
-    if (e == OK)
-        find_ports(s, members, places);
-    arena_release(&arena);
-    if (e == OK && s->member_count < voters / 2 + 1)
-        return server_problem(s, ERR_NO_QUORUM,
-                              "only %zu of the %zu metadata members are in these directories: name "
-                              "all of the cluster's directories",
-                              s->member_count, voters);
-    return OK;
-}
-
-static enum err start_members(struct server *s, struct places *places)
-{
-    for (size_t i = 0; i < places->count; i++) {
-        const struct metadata_service_config config = {
-            .directory = places->paths[i],
-            .address = "",
-            .node = s->rpc,
-            .timeouts = s->timeouts,
-            .moves_max = s->config->bounds.moves_max,
-            .segment_bytes = s->config->log_segment,
-            .log_bytes = s->config->log_bytes,
-            .checkpoint_every = s->config->checkpoint_entries,
-            .lease_reads = s->config->lease_reads,
-        };
-        enum err e = metadata_service_start(&config, &s->members[i]);
-        if (e != OK)
-            return server_problem(s, e, "the metadata member in %s does not start: %s",
-                                  places->paths[i], err_text(e));
-        s->member_count++;
-    }
-    for (size_t i = 0; i < s->member_count; i++)
-        for (size_t k = 0; k < s->member_count; k++)
-            if (i != k)
-                metadata_service_link(s->members[i], s->members[k]);
-    return check_members(s, places);
-}
-
 /* ---- what operators reach ---- */
 
-static enum err listen_members(struct server *s, const struct places *places)
+static enum err listen_members(struct server *s)
 {
     enum err e = OK;
     for (size_t i = 0; e == OK && i < s->member_count; i++) {
         struct rpc_route routes[SERVER_ROUTES_MAX];
         char where[SYS_ADDR_TEXT];
         size_t n = metadata_service_routes(s->members[i], routes);
-        e = address_of(s, places->ports[i], where);
+        e = embedded_address(s, s->member_ports[i], where);
         if (e == OK)
             e = server_listen(s, where, routes, n, &s->metadata_servers[i]);
     }
@@ -360,22 +217,22 @@ static enum err unless_asked_for(struct server *s, const char *key, enum err e)
 }
 
 /* So that CAIRN_CONFIG=D1/cairn.conf is all that a verb needs. */
-static enum err write_config(struct server *s, const struct places *places)
+static enum err write_config(struct server *s)
 {
     char path[PATH_BYTES], key[PATH_BYTES], text[2 * PATH_BYTES];
     struct sys_file *f;
-    enum err e = path_of(s, 0, "cluster.key", path);
+    enum err e = embedded_path(s, 0, "cluster.key", path);
     if (e == OK)
         e = sys_path_real(s->config->cluster_key ? s->config->cluster_key : path, key, sizeof key);
     if (e == OK)
-        e = path_of(s, 0, "cairn.conf", path);
+        e = embedded_path(s, 0, "cairn.conf", path);
     if (e != OK)
         return e;
     int n = snprintf(text, sizeof text, "cluster_key = %s\n%s%s\nmetadata =\n", key,
                      s->config->s3 ? "s3 = " : "", s->config->s3 ? s->config->s3 : "");
     for (size_t i = 0; i < s->member_count; i++) {
         char where[SYS_ADDR_TEXT];
-        if (address_of(s, places->ports[i], where) == OK && s->metadata_servers[i])
+        if (embedded_address(s, s->member_ports[i], where) == OK && s->metadata_servers[i])
             n += snprintf(text + n, sizeof text - (size_t)n, "  %s\n", where);
     }
     e = sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE | SYS_OPEN_TRUNCATE, &f);
@@ -387,17 +244,16 @@ static enum err write_config(struct server *s, const struct places *places)
 }
 
 /* *address: of the disks, as others see them. */
-static enum err listen_for_verbs(struct server *s, const struct places *places,
-                                 const char **address)
+static enum err listen_for_verbs(struct server *s, const char **address)
 {
     *address = "local";
-    enum err e = unless_asked_for(s, "metadata_listen", listen_members(s, places));
+    enum err e = unless_asked_for(s, "metadata_listen", listen_members(s));
     if (e == OK)
         e = unless_asked_for(s, "chunk_listen", server_listen_chunks(s, s->config->chunk_listen));
     if (s->chunk_server)
         *address = s->config->chunk_listen;
     if (e == OK && s->metadata_servers[0])
-        e = write_config(s, places);
+        e = write_config(s);
     return e;
 }
 
@@ -409,7 +265,7 @@ static enum err open_disks(struct server *s)
     const char *directories[CONFIG_LIST_MAX];
     enum err e = OK;
     for (size_t i = 0; e == OK && i < s->config->data.count; i++) {
-        e = path_of(s, i, "disk", paths[i]);
+        e = embedded_path(s, i, "disk", paths[i]);
         if (e == OK)
             e = make_directory(s, paths[i]);
         directories[i] = paths[i];
@@ -422,7 +278,7 @@ static enum err open_disks(struct server *s)
 
 static enum err start_clients(struct server *s)
 {
-    struct metadata_local locals[SERVER_MEMBERS_MAX];
+    struct metadata_local locals[SERVER_FOUND_MAX];
     struct shard_local disks;
     for (size_t i = 0; i < s->member_count; i++)
         locals[i] = (struct metadata_local){.id = metadata_service_member(s->members[i]),
@@ -553,7 +409,7 @@ static enum err settle_disks(struct server *s, const char *address)
 
 enum err server_start_embedded(struct server *s)
 {
-    struct places *places = sys_alloc(sizeof *places);
+    struct embedded_places *places = sys_alloc(sizeof *places);
     const char *address = "local";
     enum err e = survey(s);
     for (size_t i = 0; e == OK && i < s->config->data.count; i++)
@@ -561,13 +417,13 @@ enum err server_start_embedded(struct server *s)
     if (e == OK)
         e = load_key(s);
     if (e == OK)
-        e = find_members(s, places);
+        e = embedded_find_members(s, places);
     if (e == OK && places->count == 0)
-        e = create_members(s, places);
+        e = embedded_create_members(s, places);
     if (e == OK) {
         s->self.role = RPC_GATEWAY;
         server_start_node(s);
-        e = start_members(s, places);
+        e = embedded_start_members(s, places);
     }
     if (e == OK)
         e = start_clients(s);
@@ -576,16 +432,15 @@ enum err server_start_embedded(struct server *s)
     if (e == OK)
         e = server_start_pulse(s);
     if (e == OK)
-        e = listen_for_verbs(s, places, &address);
+        e = listen_for_verbs(s, &address);
     if (e == OK)
         e = server_start_chunks(s, address);
     if (e == OK)
         e = settle_disks(s, address);
     if (e == OK)
         e = server_start_gateway(s);
-    if (e == OK && s->member_count < members_wanted(s->config))
-        log_warn("server", "%zu metadata members run; the pool's tolerance asks for %zu",
-                 s->member_count, members_wanted(s->config));
+    if (e == OK)
+        e = embedded_regroup_members(s);
     sys_free(places);
     return e;
 }

@@ -404,11 +404,13 @@ void server_stop(struct server *s)
         sys_event_set(s->stopping);
     if (s->pulse)
         sys_thread_join(s->pulse);
+    if (s->regroup)
+        sys_thread_join(s->regroup);
     if (s->chunks_started)
         chunk_service_stop(s->chunks);
     if (s->chunk_server)
         rpc_server_stop(s->chunk_server);
-    for (size_t i = 0; i < SERVER_MEMBERS_MAX; i++)
+    for (size_t i = 0; i < SERVER_FOUND_MAX; i++)
         if (s->metadata_servers[i])
             rpc_server_stop(s->metadata_servers[i]);
     for (size_t i = 0; i < s->member_count; i++)
@@ -416,7 +418,7 @@ void server_stop(struct server *s)
     chunk_service_free(s->chunks);
     if (s->chunk_server)
         rpc_server_free(s->chunk_server);
-    for (size_t i = 0; i < SERVER_MEMBERS_MAX; i++)
+    for (size_t i = 0; i < SERVER_FOUND_MAX; i++)
         if (s->metadata_servers[i])
             rpc_server_free(s->metadata_servers[i]);
     gateway_free(s->gateway);
