@@ -192,6 +192,15 @@ static void handle_group(void *service, struct rpc_request *request)
     queue_job(s, job_new(s, request));
 }
 
+/* While log time is in doubt nothing is dead (hazard 6): log time tells the age of what nothing names. */
+static void hold_verdicts(struct metadata_service *s, Answer *answer)
+{
+    answer->time_held = service_time_held(s, answer->time) != 0;
+    for (size_t i = 0; answer->time_held && i < answer->n_verdicts; i++)
+        if (answer->verdicts[i]->verdict == VERDICT__VERDICT_DEAD)
+            answer->verdicts[i]->verdict = VERDICT__VERDICT_YOUNG;
+}
+
 enum err service_read(struct metadata_service *s, const Query *query, struct arena *arena,
                       Answer **answer)
 {
@@ -201,6 +210,8 @@ enum err service_read(struct metadata_service *s, const Query *query, struct are
     state_unref(state);
     if (*answer)
         (*answer)->growth_refused = service_growth_refused(s);
+    if (*answer && (*answer)->n_verdicts > 0)
+        hold_verdicts(s, *answer);
     return e;
 }
 

@@ -273,6 +273,7 @@ enum err slot_push(const struct cluster_map *map, struct pg_slot *slot, disk_id 
     memmove(slot->holders + 1, slot->holders, slot->count * sizeof slot->holders[0]);
     slot->holders[0] = (struct slot_holder){.disk = disk, .since_epoch = epoch};
     slot->count++;
+    slot->whole_since = 0;
     for (int i = 1; i < slot->count; i++) /* M3 */
         assert(slot->holders[i].disk != disk &&
                slot->holders[i].since_epoch < slot->holders[i - 1].since_epoch);

@@ -70,6 +70,9 @@ struct slot_holder {
 struct pg_slot {
     uint8_t count;
     struct slot_holder holders[SLOT_HOLDERS_MAX]; /* newest first */
+    int64_t
+        whole_since; /* log time since which the newest is the only one, 0: it is not; kept by the
+                            metadata state alone, 0 elsewhere */
 };
 
 struct cluster_pool {

@@ -23,6 +23,7 @@ void timeouts_default(struct timeouts *t)
         .straggler_grace = 1 * SECOND,
         .max_write_age = 12 * HOUR,
         .max_read_age = 24 * HOUR,
+        .former_keep = 24 * HOUR,
         .gc_delay = 60 * SECOND,
         .sdk_retry_memory = 15 * MINUTE,
         .clock_skew = 15 * MINUTE,

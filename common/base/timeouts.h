@@ -19,6 +19,7 @@ struct timeouts {
     int64_t straggler_grace;  /* at most 1 s beyond k+1 shards */
     int64_t max_write_age;    /* 12 h, log time */
     int64_t max_read_age;     /* 24 h, log time */
+    int64_t former_keep;      /* 24 h, log time: a former holder's copies, once the slot is whole */
     int64_t gc_delay;         /* 60 s, log time */
     int64_t sdk_retry_memory; /* 15 min, log time */
     int64_t clock_skew;       /* 15 min, SigV4 */

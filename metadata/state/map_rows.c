@@ -97,7 +97,8 @@ static enum err mirror_pg(struct cluster_map *map, const PgInfo *in)
         struct pg_slot *slot = pool_slot(pool, in->pg, i);
         if (in->slots[i]->n_holders > SLOT_HOLDERS_MAX)
             return ERR_CORRUPT;
-        *slot = (struct pg_slot){.count = (uint8_t)in->slots[i]->n_holders};
+        *slot = (struct pg_slot){.count = (uint8_t)in->slots[i]->n_holders,
+                                 .whole_since = in->slots[i]->whole_since};
         for (unsigned h = 0; h < slot->count; h++)
             slot->holders[h] =
                 (struct slot_holder){.disk = in->slots[i]->holders[h]->disk,
@@ -143,6 +144,7 @@ void map_put_pg(struct apply *a, const struct cluster_pool *pool, uint32_t pg)
         Slot *slot = arena_alloc(a->arena, sizeof *slot);
         slot__init(slot);
         slot->n_holders = from->count;
+        slot->whole_since = from->whole_since;
         slot->holders = arena_alloc(a->arena, from->count * sizeof *slot->holders);
         for (unsigned h = 0; h < from->count; h++) {
             slot->holders[h] = arena_alloc(a->arena, sizeof **slot->holders);

@@ -98,6 +98,7 @@ enum err apply_assign_pool(struct apply *a, const AssignPool *c)
         for (unsigned i = 0; i < width; i++)
             *pool_slot(pool, pg, i) =
                 (struct pg_slot){.count = 1,
+                                 .whole_since = a->time,
                                  .holders = {{.disk = c->disks[(size_t)pg * width + i],
                                               .since_epoch = map_next_epoch(a)}}};
         map_put_pg(a, pool, pg);
@@ -145,7 +146,9 @@ enum err apply_finish_holder(struct apply *a, const FinishHolder *c)
     if (slot->count == 1 && slot_newest(slot) == c->disk && slot_since(slot) == c->since_epoch)
         return OK;
     enum err e = slot_finish(slot, c->disk, c->since_epoch);
-    if (e == OK)
+    if (e == OK) {
+        slot->whole_since = a->time;
         map_put_pg(a, pool, c->pg);
+    }
     return e;
 }

@@ -301,6 +301,8 @@ static enum err run_cluster(struct query *q, const Query *c)
         return query_list_repairs(q, c->list_repairs);
     case QUERY__BODY_LIST_DUE:
         return query_list_due(q, c->list_due);
+    case QUERY__BODY_JUDGE_SHARDS:
+        return query_judge_shards(q, c->judge_shards);
     case QUERY__BODY_GET_STATUS:
         return get_status(q);
     default:
@@ -330,7 +332,7 @@ static enum err run(struct query *q, const Query *c)
 
 enum err state_query(struct state *s, const Query *query, struct arena *arena, Answer **answer)
 {
-    struct query q = {.kv = s->kv, .arena = arena};
+    struct query q = {.kv = s->kv, .arena = arena, .timeouts = &s->timeouts};
     q.answer = arena_alloc(arena, sizeof *q.answer);
     answer__init(q.answer);
     /* Before the snapshot: what they promise is in it. */

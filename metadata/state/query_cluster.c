@@ -153,6 +153,7 @@ static ChunkEntry *chunk_entry(struct query *q, const uint8_t *id, const struct 
     entry->length = row->length;
     entry->nonce = row->nonce;
     entry->began = row->began;
+    entry->missing = row->missing;
     return entry;
 }
 

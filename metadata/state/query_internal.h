@@ -15,6 +15,7 @@ struct query {
     struct kv_snapshot *snapshot;
     struct arena *arena;
     Answer *answer;
+    const struct timeouts *timeouts;
     enum err error; /* of the store: sticks, nothing is found any more */
 };
 
@@ -50,6 +51,8 @@ static inline size_t page_size(uint32_t asked, size_t most)
 enum err query_list_objects(struct query *q, const ListObjects *c);
 enum err query_list_uploads(struct query *q, const ListUploads *c);
 enum err query_list_parts(struct query *q, const ListParts *c);
+/* query_judge.c */
+enum err query_judge_shards(struct query *q, const JudgeShards *c);
 /* query_cluster.c */
 enum err query_map(struct query *q, const GetMap *c);
 enum err query_list_chunks(struct query *q, const ListChunks *c);
