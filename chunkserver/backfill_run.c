@@ -123,6 +123,7 @@ static void compare(struct backfill *b, const struct task *t, const struct chunk
 {
     const struct shard_id id = {.chunk = c->id, .index = (uint8_t)t->slot};
     struct stored_shard shard;
+    group_await(t->owner, t->pool, t->pg);
     enum err e = shard_store_stat(t->owner->store, t->pool, &id, &shard);
     if (e == OK && shard.nonce == c->nonce)
         return;
@@ -135,19 +136,26 @@ static void compare(struct backfill *b, const struct task *t, const struct chunk
         note(trouble, e);
 }
 
-static enum err list_chunks(struct backfill *b, const struct task *t, ProtobufCBinaryData after,
-                            struct arena *arena, Answer **answer)
+enum err group_chunks(struct metadata_client *metadata, const struct request_context *request,
+                      uint32_t pool, uint32_t pg, ProtobufCBinaryData after, uint32_t max,
+                      struct arena *arena, Answer **answer)
 {
     ListChunks list = LIST_CHUNKS__INIT;
-    list.pool = t->pool;
-    list.pg = t->pg;
+    list.pool = pool;
+    list.pg = pg;
     list.after = after;
-    list.max = PAGE_MAX;
+    list.max = max;
     Query query = QUERY__INIT;
     query.body_case = QUERY__BODY_LIST_CHUNKS;
     query.list_chunks = &list;
+    return metadata_query(metadata, request, &query, arena, answer);
+}
+
+static enum err list_chunks(struct backfill *b, const struct task *t, ProtobufCBinaryData after,
+                            struct arena *arena, Answer **answer)
+{
     const struct request_context request = backfill_request(b);
-    return metadata_query(b->metadata, &request, &query, arena, answer);
+    return group_chunks(b->metadata, &request, t->pool, t->pg, after, PAGE_MAX, arena, answer);
 }
 
 static bool facts_of(const ChunkEntry *entry, struct chunk_facts *out)
@@ -315,6 +323,7 @@ static enum err repair_one(struct backfill *b, const struct task *t, const struc
         /* An order may have been carried out already, by backfill or by the writer itself. */
         const struct shard_id id = {.chunk = c->id, .index = (uint8_t)index};
         struct stored_shard shard;
+        group_await(own, t->pool, t->pg);
         enum err e = shard_store_verify(own->store, t->pool, &id, &shard, sys_now() + REBUILD_WAIT);
         if (e == OK && shard.nonce == c->nonce)
             return OK;

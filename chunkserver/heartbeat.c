@@ -129,6 +129,18 @@ static bool fill_report(struct chunk_disk *d, DiskReport *out)
     out->backfill_total = progress.total;
     out->backfill_bytes = progress.bytes;
     out->repaired = progress.repaired;
+    struct scrub_status scrub;
+    scrub_report(d->service->scrub, d, &scrub);
+    out->scrubbing = (uint32_t)scrub.now;
+    out->scrub_late = scrub.late;
+    out->scrub_swept = scrub.swept;
+    out->scrub_read = scrub.read;
+    out->scrub_begun = scrub.begun;
+    out->scrub_bytes = scrub.bytes;
+    out->scrub_bad = scrub.bad;
+    out->scrub_missing = scrub.missing;
+    out->scrub_orphans = scrub.orphans;
+    out->scrub_young = scrub.young;
     return true;
 }
 
@@ -187,24 +199,26 @@ static bool same_verdict(const struct verdict *a, const struct verdict *b)
            chunk_id_equal(&a->id.chunk, &b->id.chunk);
 }
 
-void heartbeat_tell(struct chunk_service *s, const struct verdict *v)
+bool heartbeat_tell(struct chunk_service *s, const struct verdict *v)
 {
     int64_t now = sys_now();
     bool told = false;
     sys_mutex_lock(&s->lock);
     for (size_t i = 0; i < RECENT_MAX && !told; i++)
         told = s->recent[i].until > now && same_verdict(&s->recent[i].verdict, v);
-    if (!told && s->verdict_count < VERDICTS_MAX) {
+    bool room = s->verdict_count < VERDICTS_MAX;
+    if (!told && room) {
         s->verdicts[s->verdict_count++] = *v;
         s->recent[s->recent_at].verdict = *v;
         s->recent[s->recent_at].until = now + 10 * SYS_SECOND;
         s->recent_at = (s->recent_at + 1) % RECENT_MAX;
     }
     sys_mutex_unlock(&s->lock);
-    if (!told)
+    if (!told && room)
         log_warn("chunk",
                  "a shard is bad or missing, its repair is ordered disk=%u pool=%u index=%u",
                  v->disk, v->pool, v->id.index);
+    return told || room;
 }
 
 /* Takes up to max verdicts off the queue. */

@@ -203,11 +203,11 @@ enum err shard_store_read(struct shard_store *s, uint32_t pool, const struct sha
     return e;
 }
 
-static enum err run_kind(struct shard_store *s, enum shard_job_kind kind, uint32_t pool,
-                         const struct shard_id *id, struct stored_shard *shard, int64_t deadline)
+static enum err run_one(struct shard_store *s, const struct shard_job *job,
+                        struct stored_shard *shard, int64_t deadline)
 {
     struct waiter *w = waiter_new();
-    w->job = (struct shard_job){.kind = kind, .pool = pool, .id = *id};
+    w->job = *job;
     enum err e = submit_and_wait(s, w, deadline);
     if (!e && shard)
         *shard = w->job.shard;
@@ -218,11 +218,19 @@ static enum err run_kind(struct shard_store *s, enum shard_job_kind kind, uint32
 enum err shard_store_delete(struct shard_store *s, uint32_t pool, const struct shard_id *id,
                             int64_t deadline)
 {
-    return run_kind(s, SHARD_DELETE, pool, id, NULL, deadline);
+    return shard_store_drop(s, pool, id, 0, deadline);
+}
+
+enum err shard_store_drop(struct shard_store *s, uint32_t pool, const struct shard_id *id,
+                          uint64_t newest, int64_t deadline)
+{
+    const struct shard_job job = {.kind = SHARD_DELETE, .pool = pool, .id = *id, .newest = newest};
+    return run_one(s, &job, NULL, deadline);
 }
 
 enum err shard_store_verify(struct shard_store *s, uint32_t pool, const struct shard_id *id,
                             struct stored_shard *shard, int64_t deadline)
 {
-    return run_kind(s, SHARD_VERIFY, pool, id, shard, deadline);
+    const struct shard_job job = {.kind = SHARD_VERIFY, .pool = pool, .id = *id};
+    return run_one(s, &job, shard, deadline);
 }

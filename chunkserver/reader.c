@@ -238,6 +238,8 @@ static enum err run_delete(struct shard_store *s, const struct shard_job *job)
         enum err error = index_lookup(s, job->pool, &job->id, &entry);
         if (error)
             return error == ERR_NOT_FOUND ? OK : error;
+        if (job->newest && entry.sequence > job->newest)
+            return ERR_MISMATCH;
         sys_mutex_lock(&s->lock);
         bool gone = index_delete(s, &entry);
         sys_mutex_unlock(&s->lock);

@@ -6,7 +6,8 @@
 
 /* The disks of a process, and the order in which what serves them begins and ends. */
 
-enum { READ_MEMORY = 64 << 20, PARALLEL = 4, RATE = 200 << 20 };
+enum { READ_MEMORY = 64 << 20, PARALLEL = 4, RATE = 200 << 20, SCRUB_RATE = 20 << 20 };
+#define DAY (INT64_C(24) * 3600 * SYS_SECOND)
 
 static char *copy_text(const char *text)
 {
@@ -200,6 +201,9 @@ enum err chunk_service_open(const struct chunk_service_config *config, struct ch
     s->timeouts = config->timeouts;
     s->backfill_parallel = config->backfill_parallel ? config->backfill_parallel : PARALLEL;
     s->backfill_bytes_per_s = config->backfill_bytes_per_s ? config->backfill_bytes_per_s : RATE;
+    s->scrub_bytes_per_s = config->scrub_bytes_per_s ? config->scrub_bytes_per_s : SCRUB_RATE;
+    s->scrub_interval = config->scrub_interval ? config->scrub_interval : 7 * DAY;
+    s->sweep_interval = config->sweep_interval ? config->sweep_interval : DAY;
     sys_mutex_init(&s->lock);
     sys_cond_init(&s->changed);
     read_memory_init(&s->reads, config->read_memory ? config->read_memory : READ_MEMORY);
@@ -258,6 +262,8 @@ enum err chunk_service_start(struct chunk_service *s, const char *address,
     sys_mutex_unlock(&s->lock);
     enum err e = backfill_start(s, io, &s->backfill);
     if (e == OK)
+        e = scrub_start(s, &s->scrub);
+    if (e == OK)
         e = sys_thread_start(&s->refresher, "chunk-refresh", 0, refresher_run, s);
     if (e == OK)
         e = sys_thread_start(&s->heartbeat, "chunk-heartbeat", 0, heartbeat_run, s);
@@ -278,6 +284,8 @@ void chunk_service_stop(struct chunk_service *s)
     if (s->refresher)
         sys_thread_join(s->refresher);
     s->heartbeat = s->refresher = NULL;
+    scrub_stop(s->scrub);
+    s->scrub = NULL;
     backfill_stop(s->backfill);
     s->backfill = NULL;
 }
@@ -308,8 +316,16 @@ size_t chunk_service_disks(struct chunk_service *s, struct chunk_disk_status *ou
         o->backfill_total = progress.total;
         o->backfill_bytes = progress.bytes;
         o->repaired = progress.repaired;
+        if (s->scrub)
+            scrub_report(s->scrub, d, &o->scrub);
     }
     return n;
+}
+
+void chunk_service_scrub(struct chunk_service *s, size_t disk, bool deep)
+{
+    if (s->scrub && disk < s->disk_count)
+        scrub_wanted(s->scrub, &s->disks[disk], deep);
 }
 
 void chunk_service_wake(struct chunk_service *s)

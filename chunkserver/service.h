@@ -48,6 +48,9 @@ struct chunk_service_config {
     uint64_t read_memory;            /* of reads in progress, all disks; 0: 64 MiB */
     unsigned backfill_parallel;      /* placement groups at once; 0: 4 */
     uint64_t backfill_bytes_per_s;   /* read and written; 0: 200 MiB/s */
+    uint64_t scrub_bytes_per_s;      /* read of each disk by deep passes; 0: 20 MiB/s */
+    int64_t scrub_interval; /* ns between deep passes over a disk; 0: 7 days; < 0: only by hand */
+    int64_t sweep_interval; /* ns between light ones; 0: a day */
     /* Out, when not NULL: which directory made chunk_service_open fail, and why. */
     char *problem;
     size_t problem_bytes;
@@ -62,7 +65,7 @@ enum err chunk_service_open(const struct chunk_service_config *config,
                             struct chunk_service **out) MUST_USE;
 
 /* Appends its routes; room for CHUNK_ROUTES of them. */
-enum { CHUNK_ROUTES = 7 };
+enum { CHUNK_ROUTES = 8 };
 size_t chunk_service_routes(struct chunk_service *s, struct rpc_route *out);
 /* The same operations for who lives in this process. Valid until chunk_service_free. */
 void chunk_service_local(struct chunk_service *s, struct shard_local *out);
@@ -79,6 +82,19 @@ void chunk_service_free(struct chunk_service *s);
 
 /* ---- for status pages and tests ---- */
 
+enum scrub_kind { SCRUB_NONE, SCRUB_LIGHT, SCRUB_DEEP };
+/* Times are of the wall clock, ns; 0: never. */
+struct scrub_status {
+    enum scrub_kind now;
+    bool late;           /* no deep pass was completed for two intervals */
+    int64_t swept, read; /* when the last light, deep pass was complete */
+    int64_t begun;       /* the deep pass that goes on; 0: none */
+    uint64_t bytes, bad; /* of it, or of the last one: read; bad shards */
+    uint64_t missing,
+        orphans;    /* since the start: found missing; removed, since nothing needs them */
+    uint64_t young; /* of the last light pass: unknown, and kept for their age */
+};
+
 struct chunk_disk_status {
     const char *directory; /* the service's */
     struct shard_store_identity identity;
@@ -87,8 +103,11 @@ struct chunk_disk_status {
     bool registered; /* metadata knows it as it is: it is served */
     enum err error;
     uint64_t backfill_done, backfill_total, backfill_bytes, repaired;
+    struct scrub_status scrub;
 };
 /* One entry per directory, in the order of the configuration. max >= CHUNK_DISKS_MAX is enough. */
 size_t chunk_service_disks(struct chunk_service *s, struct chunk_disk_status *out, size_t max);
 /* Begins the next round of backfill now. */
 void chunk_service_wake(struct chunk_service *s);
+/* Begins a light pass over the disk at this place of the configuration, and a deep one. */
+void chunk_service_scrub(struct chunk_service *s, size_t disk, bool deep);

@@ -81,7 +81,9 @@ static void tell_if_bad(struct chunk_disk *d, const struct control_task *t, enum
     if (!bad || disk == 0)
         return;
     const struct verdict v = {.disk = disk, .pool = t->pool, .id = t->id};
-    heartbeat_tell(d->service, &v);
+    if (!heartbeat_tell(d->service, &v)) {
+        /* The next reader, or the scrubber, finds it again. */
+    }
 }
 
 /* An operator's look and a reader's hint come to the same verdict; a parity shard is read by nobody
@@ -266,12 +268,26 @@ static void handle_suspect(void *context, struct rpc_request *r)
     refuse(r, OK); /* one-way: frees it */
 }
 
+static void handle_scrub(void *context, struct rpc_request *r)
+{
+    struct chunk_service *s = context;
+    const ScrubStart *body = (const ScrubStart *)rpc_request_body(r);
+    struct chunk_disk *d = chunk_disk_find(s, body->disk);
+    sys_mutex_lock(&s->lock);
+    bool started = s->started;
+    if (d && started)
+        scrub_wanted(s->scrub, d, body->deep); /* under the lock: until it is stopped it is there */
+    sys_mutex_unlock(&s->lock);
+    refuse(r, d && started ? OK : ERR_UNAVAILABLE);
+}
+
 size_t control_routes(struct chunk_service *s, struct rpc_route *out)
 {
     const struct rpc_route routes[] = {
         {MSG_SHARD_DELETE, &shard_delete__descriptor, handle_delete, s},
         {MSG_SHARD_VERIFY, &shard_verify__descriptor, handle_verify, s},
         {MSG_SHARD_SUSPECT, &shard_suspect__descriptor, handle_suspect, s},
+        {MSG_SCRUB_START, &scrub_start__descriptor, handle_scrub, s},
     };
     memcpy(out, routes, sizeof routes);
     return sizeof routes / sizeof *routes;

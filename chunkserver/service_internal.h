@@ -8,9 +8,11 @@
  *   slot_check.c        is the sender's placement the one we know?
  *   heartbeat.c         registration, heartbeats, the map's refresher, verdicts to metadata
  *   backfill.c, backfill_plan.c, backfill_run.c   what the map says is to be filled or repaired
+ *   scrub*.c            what is there is read, what ought to be there is compared, what nobody needs goes
  *
  * Locks: the service's guards its disks' small fields and the verdicts; the backfill's its tasks and
- * the disks' progress counters. Neither is held while the other is taken. */
+ * the disks' progress counters; the scrub's what it says of itself. None is held while another is
+ * taken, but for the scrub's under the service's. */
 #pragma once
 #include "common/base/arena.h"
 #include "common/client/map_cache.h"
@@ -46,6 +48,8 @@ struct chunk_disk {
     bool registered, audit;
     uint64_t rebuilds;                  /* of its index, that an audit has followed */
     int64_t complained_at, register_at; /* of a registration that was refused; not before */
+    bool removing; /* shards of this group are being removed by verdicts (group_enter) */
+    uint32_t removing_pool, removing_pg;
 
     /* The worker's queue. */
     struct sys_mutex lock;
@@ -82,6 +86,7 @@ struct read_memory {
 };
 
 struct backfill;
+struct scrub;
 
 struct chunk_service {
     struct uuid cluster, node;
@@ -90,6 +95,8 @@ struct chunk_service {
     struct timeouts timeouts;
     unsigned backfill_parallel;
     uint64_t backfill_bytes_per_s;
+    uint64_t scrub_bytes_per_s;
+    int64_t scrub_interval, sweep_interval;
     struct chunk_disk *disks;
     size_t disk_count;
     struct read_memory reads;
@@ -99,9 +106,10 @@ struct chunk_service {
     struct metadata_client *metadata;
     struct sys_thread *heartbeat, *refresher;
     struct backfill *backfill;
+    struct scrub *scrub;
 
     struct sys_mutex lock;
-    struct sys_cond changed; /* stopping, or a verdict */
+    struct sys_cond changed; /* stopping, a verdict, a group that is free again */
     bool started, stopping;
     struct verdict verdicts[VERDICTS_MAX];
     size_t verdict_count;
@@ -183,8 +191,8 @@ enum err control_remove(struct chunk_disk *d, uint32_t pool, const struct chunk_
 
 void heartbeat_run(void *service); /* threads */
 void refresher_run(void *service);
-/* A verdict for metadata, sent soon; told once in a while only. */
-void heartbeat_tell(struct chunk_service *s, const struct verdict *v);
+/* A verdict for metadata, sent soon; told once in a while only. False: too many wait. */
+bool heartbeat_tell(struct chunk_service *s, const struct verdict *v);
 /* Waits until the time has come; false when the service stops. */
 bool service_wait(struct chunk_service *s, int64_t until);
 
@@ -198,3 +206,25 @@ struct backfill_progress {
     uint64_t done, total, bytes, repaired;
 };
 void backfill_progress(struct backfill *b, struct chunk_disk *d, struct backfill_progress *out);
+
+/* backfill_run.c: a page of a group's chunks behind the token `after`. */
+enum err group_chunks(struct metadata_client *metadata, const struct request_context *request,
+                      uint32_t pool, uint32_t pg, ProtobufCBinaryData after, uint32_t max,
+                      struct arena *arena, Answer **answer) MUST_USE;
+
+/* ---- scrub.c ---- */
+
+enum err scrub_start(struct chunk_service *s, struct scrub **out) MUST_USE;
+void scrub_stop(struct scrub *c); /* joins, frees; NULL is allowed */
+/* Begins a pass over the disk soon: a light one, or both. */
+void scrub_wanted(struct scrub *c, const struct chunk_disk *d, bool deep);
+void scrub_report(struct scrub *c, const struct chunk_disk *d, struct scrub_status *out);
+
+/* ---- slot_check.c: one placement group of one disk (hazard 17) ----
+ *
+ * Whoever removes shards by a verdict enters the group first, then compares the verdict's epoch with
+ * the map; whoever calls the group's shards complete by a newer map waits until the group is free. So a
+ * verdict of an earlier time removes nothing that has been counted since. */
+void group_enter(struct chunk_disk *d, uint32_t pool, uint32_t pg);
+void group_leave(struct chunk_disk *d);
+void group_await(struct chunk_disk *d, uint32_t pool, uint32_t pg);

@@ -153,6 +153,8 @@ struct shard_job {
     void (*done)(struct shard_job *job, enum err result);
     void *arg;
 
+    uint64_t newest; /* SHARD_DELETE: not what was committed behind this sequence; 0: whichever */
+
     /* SHARD_READ: length > 0 bytes from offset, all within the shard (else ERR_INVALID). */
     uint32_t offset, length;
     void *buffer;    /* aligned to 4 KiB */
@@ -174,7 +176,8 @@ uint32_t shard_read_pieces(uint32_t offset, uint32_t length);
 /* OK: done() will be called exactly once. Else it will not: ERR_BUSY (the queue is full),
  * ERR_DISK_FAILED, ERR_STOPPING, ERR_INVALID.
  * Results: OK; ERR_NOT_FOUND (no such shard; for SHARD_DELETE that is OK); ERR_CORRUPT (a checksum
- * does not match); ERR_IO (the disk could not read it); ERR_DISK_FAILED; ERR_TIMEOUT. */
+ * does not match); ERR_IO (the disk could not read it); ERR_MISMATCH (SHARD_DELETE: committed later
+ * than `newest`); ERR_DISK_FAILED; ERR_TIMEOUT. */
 enum err shard_store_submit(struct shard_store *s, struct shard_job *job) MUST_USE;
 
 /* Blocking conveniences: submit and wait. ERR_TIMEOUT also when the disk hangs. */
@@ -186,6 +189,10 @@ enum err shard_store_read(struct shard_store *s, uint32_t pool, const struct sha
                           int64_t deadline) MUST_USE;
 enum err shard_store_delete(struct shard_store *s, uint32_t pool, const struct shard_id *id,
                             int64_t deadline) MUST_USE;
+/* Only what had been committed when synced_sequence (shard_store_stats) was `newest`: a copy that was
+ * made since stays, ERR_MISMATCH. */
+enum err shard_store_drop(struct shard_store *s, uint32_t pool, const struct shard_id *id,
+                          uint64_t newest, int64_t deadline) MUST_USE;
 enum err shard_store_verify(struct shard_store *s, uint32_t pool, const struct shard_id *id,
                             struct stored_shard *shard, int64_t deadline) MUST_USE;
 /* What the index says, without a look at the record. Waits for the index (see kv.h). */

@@ -89,3 +89,31 @@ bool slot_is_sole_holder(struct chunk_service *s, disk_id disk, uint32_t pool_id
     map_cache_unref(s->map, map);
     return sole;
 }
+
+/* ---- a group that shards are removed from ---- */
+
+void group_enter(struct chunk_disk *d, uint32_t pool, uint32_t pg)
+{
+    sys_mutex_lock(&d->service->lock);
+    d->removing = true; /* by the disk's scrubber alone */
+    d->removing_pool = pool;
+    d->removing_pg = pg;
+    sys_mutex_unlock(&d->service->lock);
+}
+
+void group_leave(struct chunk_disk *d)
+{
+    sys_mutex_lock(&d->service->lock);
+    d->removing = false;
+    sys_mutex_unlock(&d->service->lock);
+    sys_cond_broadcast(&d->service->changed);
+}
+
+void group_await(struct chunk_disk *d, uint32_t pool, uint32_t pg)
+{
+    struct chunk_service *s = d->service;
+    sys_mutex_lock(&s->lock);
+    while (d->removing && d->removing_pool == pool && d->removing_pg == pg)
+        (void)sys_cond_wait(&s->changed, &s->lock, SYS_FOREVER);
+    sys_mutex_unlock(&s->lock);
+}
