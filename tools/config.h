@@ -32,7 +32,8 @@ struct config_bounds {
     int64_t flush_interval; /* of its index, ns */
     uint64_t read_memory;   /* of reads in progress on a chunkserver */
     unsigned backfill_parallel;
-    uint32_t chunk_bytes; /* of new objects' chunks */
+    int64_t scrub_interval, sweep_interval; /* between deep and light passes over a disk, ns */
+    uint32_t chunk_bytes;                   /* of new objects' chunks */
 };
 
 struct config {
@@ -49,6 +50,7 @@ struct config {
     uint32_t pool_k, pool_m; /* the same, parsed */
     uint64_t inline_max, buffer_memory;
     uint64_t disk_capacity; /* 0: what the file system has */
+    uint64_t scrub_rate, scrub_days;
     uint64_t timeout_percent;
     uint64_t log_bytes, log_segment, checkpoint_entries;
     bool lease_reads;

@@ -12,6 +12,7 @@
 enum { FEATURE_LEVEL = 1 };
 #define PULSE     (100 * SYS_MS)
 #define PULSE_ASK (2 * SYS_SECOND)
+#define DAY       (INT64_C(24) * 3600 * SYS_SECOND)
 
 enum err server_problem(struct server *s, enum err e, const char *format, ...)
 {
@@ -172,6 +173,11 @@ enum err server_open_disks(struct server *s, const char *const *directories, con
                   .flush_interval = bounds->flush_interval},
         .read_memory = bounds->read_memory,
         .backfill_parallel = bounds->backfill_parallel,
+        .scrub_bytes_per_s = s->config->scrub_rate,
+        .scrub_interval = bounds->scrub_interval  ? bounds->scrub_interval
+                          : s->config->scrub_days ? (int64_t)s->config->scrub_days * DAY
+                                                  : -1,
+        .sweep_interval = bounds->sweep_interval,
         .problem = s->problem,
         .problem_bytes = sizeof s->problem,
     };

@@ -41,7 +41,11 @@ static void squeeze(uint64_t *dice, struct sim_cluster *c)
     static const unsigned few[] = {0, 0, 1, 3}, some[] = {0, 0, 2, 6}, queue[] = {0, 0, 8, 32};
     static const int64_t flush[] = {0, 0, 50 * SYS_MS, 20 * SYS_SECOND};
     static const uint64_t read_memory[] = {0, 0, 4 << 20};
+    static const int64_t scrub[] = {0, 0, 10 * SYS_SECOND, 60 * SYS_SECOND};
+    uint64_t apart = *dice ^ UINT64_C(0x7363727562); /* a draw more would change every seed */
     struct config_bounds *b = &c->bounds;
+    b->scrub_interval = ONE_OF(&apart, scrub);
+    b->sweep_interval = ONE_OF(&apart, scrub);
     c->inline_max = ONE_OF(dice, inline_max);
     c->buffer_memory = ONE_OF(dice, buffers);
     b->chunk_bytes = ONE_OF(dice, chunk);
