@@ -91,7 +91,8 @@ static void strike(const struct storm *s)
     case 5:
         /* Long enough for another leader, and for entries of both. */
         cut_off(s, member, true, true, true);
-        sys_sleep_until(sys_now() + 2 * SYS_SECOND + some_time() / 4);
+        int64_t pause = 2 * SYS_SECOND + some_time() / 4; /* both draw: one after the other */
+        sys_sleep_until(sys_now() + pause);
         return;
     case 6: {
         bool in = below(2), out = below(2);
