@@ -319,6 +319,32 @@ static void check_chunks(struct checking *c)
                   (unsigned long long)c->known, (unsigned long long)c->named);
 }
 
+/* The embedded form: as many members vote as its pool asks for, and each of them answers, also after a
+ * directory went with its member. */
+static bool group_is_whole(struct cluster_view *v, const struct sim_cluster *c)
+{
+    size_t wanted = 2 * (size_t)c->m + 1 < c->disks_each ? 2 * (size_t)c->m + 1 : c->disks_each;
+    wanted = wanted < SERVER_MEMBERS_MAX ? wanted : SERVER_MEMBERS_MAX;
+    wanted -= wanted % 2 == 0;
+    view_forget(v);
+    if (view_ask_members(v) != OK || v->facts.members->n_members != wanted)
+        return false;
+    for (size_t i = 0; i < wanted; i++)
+        if (!v->facts.members->members[i]->voter || v->facts.member_answers[i] != OK)
+            return false;
+    return true;
+}
+
+static void check_group(struct checking *c)
+{
+    int64_t until = sys_now() + GIVE_UP_WITHIN;
+    while (c->work->cluster->embedded && !group_is_whole(&c->view, c->work->cluster)) {
+        if (sys_now() >= until)
+            return workload_fail(c->work, "%s: metadata members are missing", c->when);
+        sys_sleep_until(sys_now() + SYS_SECOND);
+    }
+}
+
 void check_whole(struct workload *w, const char *when)
 {
     struct checking *c = sys_alloc(sizeof *c);
@@ -327,6 +353,8 @@ void check_whole(struct workload *w, const char *when)
     c->when = when;
     if (sim_cluster_view(w->cluster, &c->view) != OK)
         workload_fail(w, "the operator finds no cluster");
+    if (!w->failed)
+        check_group(c);
     if (!w->failed)
         verify_all(c);
     if (!w->failed)
@@ -344,7 +372,7 @@ static enum err wipe(const struct workload *w, uint32_t disk)
     char path[SIM_PATH];
     uint32_t members = 2 * c->m + 1 < c->disks_each ? 2 * c->m + 1 : c->disks_each;
     members -= members % 2 == 0;
-    if (c->embedded && (c->member_wiped || w->lost > (members - 1) / 2))
+    if (c->embedded && w->lost > (members - 1) / 2)
         sim_disk_store(c, disk, path);
     else
         sim_disk_path(c, disk, path);

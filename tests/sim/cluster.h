@@ -43,8 +43,7 @@ struct sim_cluster {
     /* What is in each disk's directory as of its process's last look; 0: not known. */
     disk_id disk_ids[SIM_DISKS_MAX];
     disk_id lost_ids[SIM_DISKS_MAX]; /* of the disks that check_lose_disks took */
-    bool member_wiped;     /* the embedded form: one of its members went with a disk, for good */
-    struct server *server; /* the client's, while its process lives */
+    struct server *server;           /* the client's, while its process lives */
 };
 
 /* Starts the servers' processes, which come back by themselves restart_after their ends. */

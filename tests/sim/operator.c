@@ -54,7 +54,6 @@ static bool lose_disk(struct nemesis *n, bool wipe, uint64_t *dice)
     if (wipe) {
         int pid = sim_disk_pid(c, victim);
         sim_disk_path(c, victim, path);
-        c->member_wiped |= c->embedded;
         sim_restart_after(pid, nemesis_time(dice, 10 * SYS_SECOND) + SYS_MS);
         sim_crash(pid);
         if (sim_disk_wipe(sim_disk_host(c, victim), path) != OK)
