@@ -15,6 +15,7 @@ struct link {
     struct link *next, *previous; /* in one of the pool's lists */
     struct sys_socket *socket;
     int64_t until; /* idle: when to close it; draining: when to give up */
+    bool idled;    /* has been in use before: what broke it may be older than this use */
     /* the reply that is due */
     uint64_t call;
     enum link_phase phase;

@@ -81,6 +81,11 @@ static void finish(struct call *c, enum err result, bool answered, enum link_end
         told = ERR_CANCELLED;
         took = is_due(c) ? now - c->moved : 0;
     }
+    if (result == ERR_CLOSED && !answered && c->link && c->link->idled) {
+        /* It may have broken while nobody used it: says nothing either. A new one's break does. */
+        told = ERR_CANCELLED;
+        took = 0;
+    }
     pool_report(c->peer, answered, told, took);
     out_clear(c);
     if (c->link)

@@ -99,6 +99,7 @@ static struct link *place(struct rpc_peer *p, struct link *l, int64_t now)
         return NULL;
     }
     l->until = now + IDLE_NS;
+    l->idled = true;
     list_push(&pool->idle, l);
     pool->idle_count++;
     return NULL;
@@ -115,6 +116,9 @@ static void connect_one(struct rpc_peer *p)
 {
     struct sys_socket *socket;
     enum err e = peer_connect(p, RPC_BULK, &socket);
+    /* Those in line have sent nothing: one that broke while it was greeted is no reason to fail them. */
+    if (e == ERR_CLOSED)
+        e = peer_connect(p, RPC_BULK, &socket);
     struct link *l = e ? NULL : link_new(socket);
     int64_t now = sys_now();
     sys_mutex_lock(&p->lock);

@@ -168,8 +168,8 @@ static void every_connection(bool warm)
         clean = sim_network_fail_left(sim_self()) > 0;
         network_is_well(rig);
         refused += e != S3_OK;
-        /* A breaker that the resets before have opened would be a second fault. */
-        sys_sleep_until(sys_now() + 40 * SYS_SECOND);
+        /* Whoever refused a connection is left alone for up to 20 ms: that would be a second fault. */
+        sys_sleep_until(sys_now() + 50 * SYS_MS);
         if (e == S3_OK) {
             suite_check(reads_back(rig, &w), __FILE__, __LINE__, "use %u reads back", nth);
             discard(rig, &w);

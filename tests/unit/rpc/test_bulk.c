@@ -1,4 +1,5 @@
 /* Bulk calls and streams through gather. */
+#include "common/sys/sim/sim.h"
 #include "tests/unit/rpc/rig.h"
 
 static void reads(void)
@@ -297,6 +298,59 @@ static void hung_peer_opens_the_breaker(void)
     rig_release(&rig);
 }
 
+static enum err read_once(struct rig *rig)
+{
+    struct request_context context = rig_context(5 * SYS_SECOND);
+    struct gather g;
+    uint8_t into[400];
+    ShardRead m;
+    struct rpc_call r = rig_read_call(&m, 0, sizeof into, into, 0);
+    struct call *c;
+    CHECK_OK(gather_init(&g, rig->event, &context));
+    enum err e = rpc_call_start(rig->peer, &g, &r, &c);
+    if (e == OK)
+        e = gather_next(&g, SYS_FOREVER, &c);
+    if (e == OK)
+        e = call_info(c).result;
+    gather_release(&g);
+    return e;
+}
+
+/* Connections that had idled break under their next call, again and again: those calls fail, the
+ * endpoint is not given up. */
+static void stale_connections(void)
+{
+    struct rig rig;
+    rig_init(&rig);
+    for (unsigned i = 0; i < 12; i++) {
+        CHECK_OK(read_once(&rig));
+        sim_network_fail(sim_self(), 1);
+        CHECK_ERR(read_once(&rig), ERR_CLOSED);
+        CHECK_EQ(rpc_peer_stats(rig.peer).bulk_breaker, BREAKER_CLOSED);
+    }
+    CHECK_EQ(rpc_peer_stats(rig.peer).connects, 12);
+    rig_release(&rig);
+}
+
+/* The first connection breaks at the nth use while it is made: but for a refusal the call that waits
+ * for it does not notice. */
+static void breaks_while_greeted(void)
+{
+    unsigned refused = 0;
+    for (unsigned nth = 1; nth <= 6; nth++) {
+        struct rig rig;
+        rig_init(&rig);
+        sim_network_fail(sim_self(), nth);
+        enum err e = read_once(&rig);
+        refused += e == ERR_REFUSED;
+        suite_check(e == OK || e == ERR_REFUSED, __FILE__, __LINE__, "use %u: %s", nth,
+                    err_name(e));
+        CHECK_EQ(sim_network_fail_left(sim_self()), 0);
+        rig_release(&rig);
+    }
+    CHECK_EQ(refused, 1);
+}
+
 static void deadline_and_client(void)
 {
     struct rig rig;
@@ -435,6 +489,8 @@ static const struct test tests[] = {{"reads", reads},
                                     {"restart between calls", restart_between_calls},
                                     {"restart in mid call", restart_in_mid_call},
                                     {"hung peer opens the breaker", hung_peer_opens_the_breaker},
+                                    {"stale connections", stale_connections},
+                                    {"breaks while greeted", breaks_while_greeted},
                                     {"deadline and client", deadline_and_client},
                                     {"connections are bounded", connections_are_bounded},
                                     {"nobody there", nobody_there},
