@@ -205,7 +205,7 @@ static void failed_sync(void)
 static void sweep(bool sticky)
 {
     bool clean = false;
-    for (uint64_t nth = 1; !clean && nth < 400; nth += sticky ? 7 : 1) {
+    for (uint64_t nth = 1; !clean && nth < 400; nth++) {
         bool acked[SHARDS] = {0};
         uint32_t good = 0;
         struct shard_store *s = NULL;
@@ -241,6 +241,49 @@ static void sweep(bool sticky)
                         err_name(r));
         }
         CHECK_EQ(kit_count(s), good);
+        shard_store_close(s);
+    }
+    CHECK(clean);
+}
+
+/* The 1st, 2nd, .. call of an open that has to make the index anew fails. The next one finds all. */
+static void sweep_recovery(void)
+{
+    bool clean = false;
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = kit_open(suite_dir());
+    write_all(s);
+    CHECK_OK(kit_delete(s, 0));
+    shard_store_close(s);
+    for (uint64_t nth = 1; !clean && nth < 600; nth++) {
+        struct shard_store_config c = kit_config(suite_dir());
+        kit_lose_index(suite_dir());
+        uint64_t before = sim_disk_primitives(1);
+        sim_disk_fail(1, suite_dir(), nth, ERR_IO, nth % 2 == 0);
+        s = NULL;
+        enum err e = shard_store_open(&s, &c);
+        if (e == OK) {
+            kit_await(s);
+            for (uint32_t i = 1; i < SHARDS; i++) {
+                enum err r = read_whole(s, i);
+                suite_check(r == OK || r == ERR_IO || r == ERR_DISK_FAILED ||
+                                r == ERR_UNAVAILABLE || r == ERR_NOT_FOUND,
+                            __FILE__, __LINE__, "call %" PRIu64 ": shard %u reads %s", nth, i,
+                            err_name(r));
+            }
+            shard_store_close(s);
+        }
+        clean = sim_disk_primitives(1) - before < nth;
+        sim_disk_fail(1, suite_dir(), 0, OK, false);
+        char index[SYS_PATH_MAX];
+        snprintf(index, sizeof index, "%s/index", suite_dir());
+        enum err made = sys_mkdir(index); /* the open may have failed before */
+        CHECK(made == OK || made == ERR_EXISTS);
+        kit_lose_index(suite_dir());
+        s = kit_open(suite_dir());
+        for (uint32_t i = 1; i < SHARDS; i++)
+            suite_check(read_whole(s, i) == OK, __FILE__, __LINE__,
+                        "call %" PRIu64 " failed: shard %u is lost", nth, i);
         shard_store_close(s);
     }
     CHECK(clean);
@@ -340,6 +383,7 @@ static const struct test tests[] = {
     {"a failed sync fails the disk", failed_sync},
     {"every call fails once", sweep_one},
     {"every call fails from then on", sweep_sticky},
+    {"every call of a recovery fails", sweep_recovery},
     {"a hung disk", hang},
     {"reads that a second commit overtakes", overtaken_reads},
     {0},

@@ -77,31 +77,46 @@ static void every_primitive(void)
     sys_free(m);
 }
 
-/* The 1st, 2nd, .. file operation fails: the process ends, or refuses to open; nothing is lost. */
-static void every_failure(void)
+/* The 1st, 2nd, .. file operation fails, once or from then on: the process ends, or refuses to open;
+ * nothing is lost. Until none fails. */
+static void fail_every_call(enum err error, bool sticky)
 {
     struct model *m = model_new(suite_seed());
     int pid = sim_spawn("log", MODEL_HOST, model_main, m);
     model_wait(pid);
-    bool through = false;
-    for (uint64_t nth = 1; nth < 600 && !through; nth++) {
+    bool clean = false;
+    for (uint64_t nth = 1; nth < 2000 && !clean; nth++) {
         CHECK_OK(sim_disk_wipe(MODEL_HOST, "/"));
         model_init(m, suite_seed());
         m->steps_left = 60;
-        sim_disk_fail(MODEL_HOST, "/log", nth, nth % 2 ? ERR_IO : ERR_NO_SPACE, nth % 3 == 0);
+        uint64_t before = sim_disk_primitives(MODEL_HOST);
+        sim_disk_fail(MODEL_HOST, "/log", nth, error, sticky);
         sim_restart(pid);
         model_wait(pid);
-        through = m->finished && nth > 200;
+        clean = m->finished && sim_disk_primitives(MODEL_HOST) - before < nth;
         sim_disk_fail(MODEL_HOST, "/log", 0, OK, false);
         m->steps_left = 3;
         m->finished = false;
         sim_restart(pid);
         model_wait(pid);
+        struct sim_leaks l = sim_leaks(pid);
+        CHECK_EQ(l.blocks + l.files, 0);
         if (!suite_check(m->finished, __FILE__, __LINE__, "after failure %llu: %s",
                          (unsigned long long)nth, err_name(m->open_error)))
             break;
     }
+    CHECK(clean);
     sys_free(m);
+}
+
+static void every_failure(void)
+{
+    fail_every_call(ERR_IO, false);
+}
+
+static void every_failure_that_stays(void)
+{
+    fail_every_call(ERR_NO_SPACE, true);
 }
 
 /* Flips a byte, opens, flips it back. True: the log opened and holds all of `sure`. */
@@ -205,6 +220,7 @@ static const struct test tests[] = {
     {"crashes in a row", crashes_in_a_row},
     {"every primitive", every_primitive},
     {"every failure", every_failure},
+    {"every failure that stays", every_failure_that_stays},
     {"rot is noticed", rot_is_noticed},
     {"what is not there", what_is_not_there},
     {"a large entry", a_large_entry},
