@@ -24,13 +24,24 @@ enum {
     WORLD_OBJECTS_MAX = 200,
 };
 
+/* Bounds of a chunkserver, 0: wide. */
+struct world_bounds {
+    size_t buffer_bytes;
+    unsigned staging_max, writers_max;
+};
+struct world_chunk {
+    unsigned number;
+    struct world_bounds bounds; /* as of its next start */
+};
+
 /* What the processes are told; one world at a time, so it may be static. */
 struct world {
     unsigned chunk_count;
     uint32_t k, m;
+    uint32_t pg_bits; /* 0: as many groups as the leader finds right, hundreds */
     int metadata_pid;
     int chunk_pid[WORLD_CHUNKS_MAX];
-    unsigned number[WORLD_CHUNKS_MAX];
+    struct world_chunk chunk[WORLD_CHUNKS_MAX];
 };
 
 static inline struct uuid world_uuid(uint8_t n)
@@ -114,14 +125,20 @@ static inline void world_client_open(struct world_client *c, enum rpc_role role)
     c->map = map_cache_new(c->metadata);
 }
 
-static inline void world_client_io(struct world_client *c, const struct shard_local *local)
+static inline void world_client_io_of(struct world_client *c, const struct shard_local *local,
+                                      size_t buffer_bytes)
 {
     c->shards = shard_client_new(c->node, c->map, local);
     c->io = (struct chunk_io){.map = c->map,
                               .shards = c->shards,
-                              .buffers = buf_pool_new(64 << 20),
+                              .buffers = buf_pool_new(buffer_bytes),
                               .latency = chunk_latency_new(),
                               .timeouts = c->timeouts};
+}
+
+static inline void world_client_io(struct world_client *c, const struct shard_local *local)
+{
+    world_client_io_of(c, local, 64 << 20);
 }
 
 static inline void world_client_close(struct world_client *c)
@@ -200,7 +217,9 @@ static inline void world_metadata_main(void *arg)
 
 static inline void world_chunk_main(void *arg)
 {
-    unsigned number = *(const unsigned *)arg;
+    const struct world_chunk *self = arg;
+    const struct world_bounds bounds = self->bounds;
+    unsigned number = self->number;
     struct world_client client;
     struct chunk_service *service;
     struct rpc_route routes[CHUNK_ROUTES];
@@ -217,13 +236,16 @@ static inline void world_chunk_main(void *arg)
         .host = host,
         .map = client.map,
         .timeouts = client.timeouts,
-        .store = {.extent_bytes = 8 << 20, .io_threads = 2, .staging_max = 16},
+        .store = {.extent_bytes = 8 << 20,
+                  .io_threads = 2,
+                  .staging_max = bounds.staging_max ? bounds.staging_max : 16,
+                  .writers_max = bounds.writers_max},
     };
     enum err made = sys_mkdir("/disk");
     if ((made != OK && made != ERR_EXISTS) || chunk_service_open(&config, &service) != OK)
         sys_exit(1, "no disk");
     chunk_service_local(service, &local);
-    world_client_io(&client, &local);
+    world_client_io_of(&client, &local, bounds.buffer_bytes ? bounds.buffer_bytes : 64 << 20);
     size_t n = chunk_service_routes(service, routes);
     CHECK_EQ(n, CHUNK_ROUTES);
     struct rpc_server *server =
@@ -239,16 +261,19 @@ static inline void world_chunk_main(void *arg)
     world_client_close(&client);
 }
 
-static inline void world_start(struct world *w)
+static inline void world_start_chunk(struct world *w, unsigned i)
 {
     static char names[WORLD_CHUNKS_MAX][24];
+    w->chunk[i].number = i + 1;
+    snprintf(names[i], sizeof names[i], "chunk-%u", i + 1);
+    w->chunk_pid[i] = sim_spawn(names[i], WORLD_CHUNK_HOST + i + 1, world_chunk_main, &w->chunk[i]);
+}
+
+static inline void world_start(struct world *w)
+{
     w->metadata_pid = sim_spawn("metadata", WORLD_METADATA_HOST, world_metadata_main, w);
-    for (unsigned i = 0; i < w->chunk_count; i++) {
-        w->number[i] = i + 1;
-        snprintf(names[i], sizeof names[i], "chunk-%u", i + 1);
-        w->chunk_pid[i] =
-            sim_spawn(names[i], WORLD_CHUNK_HOST + i + 1, world_chunk_main, &w->number[i]);
-    }
+    for (unsigned i = 0; i < w->chunk_count; i++)
+        world_start_chunk(w, i);
 }
 
 /* Every process is asked to stop, ends by itself, and has left nothing behind. */
@@ -316,6 +341,34 @@ static inline void world_refresh(struct world_test *t)
     CHECK_OK(map_cache_refresh(t->c.map, &request, 0));
 }
 
+/* Gives the pool few groups, before the leader finds that no more disks come. */
+static inline void world_assign(struct world_test *t, const struct world *w)
+{
+    unsigned width = w->k + w->m;
+    uint32_t disks[64];
+    enum err e = ERR_MISMATCH;
+    for (unsigned i = 0; i < 300 && e != OK; i++) {
+        world_refresh(t);
+        const struct cluster_map *map = map_cache_ref(t->c.map);
+        AssignPool body = ASSIGN_POOL__INIT;
+        body.pool = t->pool;
+        body.pg_bits = w->pg_bits;
+        body.disks = disks;
+        body.n_disks = (size_t)width << w->pg_bits;
+        body.epoch = map->epoch;
+        for (size_t s = 0; map->disk_count >= w->chunk_count && s < body.n_disks; s++)
+            disks[s] = map->disks[(s / width + s % width) % map->disk_count].id;
+        Command command = COMMAND__INIT;
+        command.body_case = COMMAND__BODY_ASSIGN_POOL;
+        command.assign_pool = &body;
+        if (map->disk_count >= w->chunk_count)
+            e = world_command(t, &command, NULL);
+        map_cache_unref(t->c.map, map);
+        sys_sleep_until(sys_now() + 20 * SYS_MS);
+    }
+    CHECK_OK(e);
+}
+
 /* Makes the pool and the bucket, waits until every disk is there and the pool has its groups. */
 static inline void world_furnish(struct world_test *t, struct world *w, enum failure_domain domain)
 {
@@ -340,6 +393,8 @@ static inline void world_furnish(struct world_test *t, struct world *w, enum fai
     command.body_case = COMMAND__BODY_CREATE_BUCKET;
     command.create_bucket = &bucket;
     CHECK_OK(world_command(t, &command, &t->bucket));
+    if (w->pg_bits)
+        world_assign(t, w);
     bool ready = false;
     for (unsigned i = 0; i < 300 && !ready; i++) {
         world_refresh(t);
