@@ -145,7 +145,7 @@ static void judge_metadata(const struct cluster_facts *f, struct health *h)
 static void judge_disks(const struct cluster_facts *f, struct health *h)
 {
     struct names down = {0}, failed = {0}, suspect = {0}, near = {0}, full = {0}, corrupt = {0};
-    struct names backfill = {0}, indexing = {0};
+    struct names backfill = {0}, indexing = {0}, late = {0};
     uint64_t bad = 0;
     for (size_t i = 0; i < f->info->n_disks; i++) {
         const DiskInfo *d = f->info->disks[i];
@@ -168,6 +168,8 @@ static void judge_disks(const struct cluster_facts *f, struct health *h)
             name_disk(&near, d->id);
         if (r->indexing)
             name_disk(&indexing, d->id);
+        if (r->scrub_late)
+            name_disk(&late, d->id);
         if (r->corrupt) {
             name_disk(&corrupt, d->id);
             bad += r->corrupt;
@@ -181,6 +183,8 @@ static void judge_disks(const struct cluster_facts *f, struct health *h)
     find_named(h, HEALTH_CODE_DISK_BACKFILLFULL, &backfill, "disk", "disks",
                "too full for backfill");
     find_named(h, HEALTH_CODE_DISK_INDEXING, &indexing, "disk", "disks", "rebuilding the index");
+    find_named(h, HEALTH_CODE_SCRUB_LATE, &late, "disk", "disks",
+               "not read in whole for twice scrub_days");
     if (bad) {
         char what[64];
         snprintf(what, sizeof what, "found %llu bad shards since the start",

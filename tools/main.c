@@ -18,6 +18,7 @@ static const struct cli_verb verbs[] = {
     {.name = "pg", .summary = "The placement groups and where they lie", .verbs = pg_verbs},
     {.name = "object", .summary = "Objects and their shards", .verbs = object_verbs},
     {.name = "rebuild", .summary = "Rebuilding and moving of shards", .verbs = rebuild_verbs},
+    {.name = "scrub", .summary = "Reading and comparing what the disks hold", .verbs = scrub_verbs},
     {.name = "raft", .summary = "The metadata group", .verbs = raft_verbs},
     {.name = "user", .summary = "Who may speak S3", .verbs = user_verbs},
     {.name = "bench", .summary = "Measure a cluster through S3", .verbs = bench_verbs},

@@ -36,6 +36,8 @@ enum health_level { HEALTH_OK, HEALTH_WARN, HEALTH_ERR };
     X(DISK_FULL, HEALTH_ERR, "Writes to it are refused: add disks, or delete objects.")        \
     X(DISK_INDEXING, HEALTH_WARN,                                                              \
       "Its index is made anew from its extents; it serves again when that is done.")           \
+    X(SCRUB_LATE, HEALTH_WARN,                                                                 \
+      "Raise scrub_rate on their servers, or scrub_days: rot is found too late.")              \
     X(CORRUPT_SHARDS, HEALTH_WARN,                                                             \
       "They are repaired from the others; replace a disk that shows them again and again.")    \
     X(PG_UNAVAILABLE, HEALTH_ERR,                                                              \

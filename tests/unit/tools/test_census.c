@@ -167,6 +167,7 @@ static void every_finding_has_its_name(void)
     w.report[3].corrupt = 2;
     w.report[3].mark = DISK_MARK_BACKFILLFULL;
     w.report[3].indexing = true;
+    w.report[3].scrub_late = true;
     w.status.repair_rows = 7;
     push(w.map, 1, 2, 5);
     health_judge(&w.facts, &h);
@@ -174,9 +175,9 @@ static void every_finding_has_its_name(void)
         HEALTH_CODE_DISK_FULL,      HEALTH_CODE_METADATA_MEMBER_UNREACHABLE,
         HEALTH_CODE_DISK_DOWN,      HEALTH_CODE_DISK_FAILED,
         HEALTH_CODE_DISK_NEARFULL,  HEALTH_CODE_DISK_BACKFILLFULL,
-        HEALTH_CODE_DISK_INDEXING,  HEALTH_CODE_CORRUPT_SHARDS,
-        HEALTH_CODE_PG_DEGRADED,    HEALTH_CODE_PG_MOVING,
-        HEALTH_CODE_REPAIR_PENDING,
+        HEALTH_CODE_DISK_INDEXING,  HEALTH_CODE_SCRUB_LATE,
+        HEALTH_CODE_CORRUPT_SHARDS, HEALTH_CODE_PG_DEGRADED,
+        HEALTH_CODE_PG_MOVING,      HEALTH_CODE_REPAIR_PENDING,
     };
     CHECK_EQ(h.count, sizeof want / sizeof *want);
     for (size_t i = 0; i < h.count && i < sizeof want / sizeof *want; i++)
