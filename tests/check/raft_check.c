@@ -1,78 +1,13 @@
-#include "tests/check/raft_check.h"
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include "common/base/digest.h"
 #include "tests/check/memory.h"
+#include "tests/check/raft_check_internal.h"
 
-enum { WRITES = 64, READS = 1024, TEXT = 300 };
+enum { TEXT = 300 };
 
-/* A member's log. digest 0: not known (an entry that was seen only as a term after a restart). */
-struct entry {
-    uint64_t term, digest;
-};
-struct write {
-    uint64_t sequence;
-    struct raft_hard_state hard;
-};
-struct asked {
-    uint64_t read, floor; /* what anybody knew as committed then */
-};
-struct member {
-    raft_id id;
-    const struct raft *core; /* NULL: none lives */
-    struct entry *log;       /* index i at [i - 1] */
-    size_t room;
-    uint64_t base, last; /* at and below base nothing is known */
-    uint64_t term, commit, persisted;
-    raft_id vote;
-    bool leads;
-    uint64_t leads_term;
-    struct raft_hard_state durable;
-    struct write writes[WRITES]; /* a ring of those that are under way */
-    size_t write_first, write_count;
-    struct asked asked[READS]; /* by read number */
-    /* of the effects that were looked at: so many entries, up to this one */
-    size_t entries_seen;
-    uint64_t seen_index, seen_term;
-};
-
-/* What is true of an index and term, wherever: its content and the term before it. */
-struct fact {
-    uint64_t index, term, digest, previous;
-};
-struct committed {
-    uint64_t term, digest, by_term;
-    uint64_t applied_digest, hash; /* of the command and of the state behind it */
-    bool applied;
-};
-/* (member or 0, term) -> id: votes and leaders. */
-struct choice {
-    uint64_t member, term, choice;
-};
-struct applier {
-    uint64_t member, applied;
-};
-struct raft_check {
-    void (*violated)(void *arg, const char *text);
-    void *arg;
-    struct member *members;
-    size_t member_count, member_room;
-    struct fact *facts; /* open addressing; index 0: free */
-    size_t fact_count, fact_size;
-    struct choice *choices; /* open addressing; term 0: free */
-    size_t choice_count, choice_size;
-    struct committed *committed; /* index i at [i - 1] */
-    size_t committed_room;
-    uint64_t highest;
-    uint64_t newest_term; /* that has had a leader */
-    struct applier *appliers;
-    size_t applier_count, applier_room;
-    struct raft_check_counts counts;
-};
-
-static void __attribute__((format(printf, 2, 3)))
-violated(struct raft_check *c, const char *format, ...)
+void raft_check_violated(struct raft_check *c, const char *format, ...)
 {
     char text[TEXT];
     va_list args;
@@ -172,11 +107,17 @@ static uint64_t choose(struct raft_check *c, uint64_t member, uint64_t term, uin
     return 0;
 }
 
+raft_id raft_check_vote_of(const struct raft_check *c, raft_id member, uint64_t term)
+{
+    const struct choice *slot = choice_slot(c->choices, c->choice_size, member, term);
+    return slot->term ? slot->choice : 0;
+}
+
 /* NULL behind the bound. */
 static struct committed *committed_at(struct raft_check *c, uint64_t index)
 {
     if (index == 0 || index > RAFT_CHECK_INDEX_MAX) {
-        violated(c, "index %" PRIu64 " is beyond what the checker can hold", index);
+        raft_check_violated(c, "index %" PRIu64 " is beyond what the checker can hold", index);
         return NULL;
     }
     while (index > c->committed_room)
@@ -194,24 +135,24 @@ static uint64_t digest_of(const struct raft_entry *e)
     return d ? d : 1;
 }
 
-static uint64_t term_at(const struct member *m, uint64_t index)
+uint64_t raft_check_term_at(const struct member *m, uint64_t index)
 {
     return index > m->base && index <= m->last ? m->log[index - 1].term : 0;
 }
 
-static void append(struct raft_check *c, struct member *m, uint64_t index, uint64_t term,
-                   uint64_t digest)
+static void append(struct raft_check *c, struct member *m, uint64_t index, struct entry entry)
 {
     if (index > RAFT_CHECK_INDEX_MAX) {
-        violated(c, "index %" PRIu64 " is beyond what the checker can hold", index);
+        raft_check_violated(c, "index %" PRIu64 " is beyond what the checker can hold", index);
         return;
     }
     while (index > m->room)
         m->log = check_grow(m->log, m->room, &m->room, sizeof *m->log);
-    m->log[index - 1] = (struct entry){term, digest};
+    uint64_t term = entry.term, digest = entry.digest;
+    m->log[index - 1] = entry;
     m->last = index;
     c->counts.entries++;
-    uint64_t previous = term_at(m, index - 1);
+    uint64_t previous = raft_check_term_at(m, index - 1);
     struct fact *f = fact_of(c, index, term);
     if (!f->index) {
         *f = (struct fact){index, term, digest, previous};
@@ -222,13 +163,14 @@ static void append(struct raft_check *c, struct member *m, uint64_t index, uint6
     if (!f->previous)
         f->previous = previous;
     if ((digest && f->digest != digest) || (previous && f->previous != previous))
-        violated(c,
-                 "log matching: entry %" PRIu64 "/%" PRIu64 " of member %016" PRIx64
-                 " is another than elsewhere, or has another before it",
-                 index, term, m->id);
+        raft_check_violated(c,
+                            "log matching: entry %" PRIu64 "/%" PRIu64 " of member %016" PRIx64
+                            " is another than elsewhere, or has another before it",
+                            index, term, m->id);
     if (previous > term)
-        violated(c, "member %016" PRIx64 ": entry %" PRIu64 " has a lower term than the one before",
-                 m->id, index);
+        raft_check_violated(
+            c, "member %016" PRIx64 ": entry %" PRIu64 " has a lower term than the one before",
+            m->id, index);
 }
 
 static void cut(struct raft_check *c, struct member *m, uint64_t last)
@@ -236,12 +178,13 @@ static void cut(struct raft_check *c, struct member *m, uint64_t last)
     if (last >= m->last)
         return;
     if (last < m->commit)
-        violated(c,
-                 "member %016" PRIx64 " cuts its log at %" PRIu64 ", of which %" PRIu64
-                 " is committed",
-                 m->id, last, m->commit);
+        raft_check_violated(c,
+                            "member %016" PRIx64 " cuts its log at %" PRIu64 ", of which %" PRIu64
+                            " is committed",
+                            m->id, last, m->commit);
     if (m->leads && raft_is_leader(m->core) && raft_term(m->core) == m->leads_term)
-        violated(c, "member %016" PRIx64 " leads and cuts its own log at %" PRIu64, m->id, last);
+        raft_check_violated(c, "member %016" PRIx64 " leads and cuts its own log at %" PRIu64,
+                            m->id, last);
     m->last = last;
 }
 
@@ -260,7 +203,7 @@ static struct member *member_of(struct raft_check *c, raft_id id)
         if (c->members[i].id == id)
             return &c->members[i];
     if (c->member_count == RAFT_CHECK_MEMBERS) {
-        violated(c, "more members than the checker can hold");
+        raft_check_violated(c, "more members than the checker can hold");
         return &c->members[0];
     }
     c->members = check_grow(c->members, c->member_count, &c->member_room, sizeof *c->members);
@@ -275,22 +218,23 @@ static void durable_came_back(struct raft_check *c, const struct member *m,
     const struct raft_hard_state *was = &m->durable;
     if (r->hard.term < was->term ||
         (r->hard.term == was->term && was->vote && r->hard.vote != was->vote))
-        violated(c,
-                 "durability: member %016" PRIx64 " came back in term %" PRIu64
-                 " with its vote for %016" PRIx64 ", and had term %" PRIu64 " with %016" PRIx64,
-                 m->id, r->hard.term, r->hard.vote, was->term, was->vote);
+        raft_check_violated(c,
+                            "durability: member %016" PRIx64 " came back in term %" PRIu64
+                            " with its vote for %016" PRIx64 ", and had term %" PRIu64
+                            " with %016" PRIx64,
+                            m->id, r->hard.term, r->hard.vote, was->term, was->vote);
     uint64_t from = r->terms->base_index > m->base ? r->terms->base_index : m->base;
     if (r->terms->last_index < m->persisted)
-        violated(c,
-                 "durability: member %016" PRIx64 "'s log came back up to %" PRIu64
-                 ", and had been durable up to %" PRIu64,
-                 m->id, r->terms->last_index, m->persisted);
+        raft_check_violated(c,
+                            "durability: member %016" PRIx64 "'s log came back up to %" PRIu64
+                            ", and had been durable up to %" PRIu64,
+                            m->id, r->terms->last_index, m->persisted);
     for (uint64_t i = from + 1; i <= m->persisted && i <= r->terms->last_index; i++)
         if (term_runs_at(r->terms, i) != m->log[i - 1].term) {
-            violated(c,
-                     "durability: member %016" PRIx64 "'s entry %" PRIu64
-                     " came back with another term",
-                     m->id, i);
+            raft_check_violated(c,
+                                "durability: member %016" PRIx64 "'s entry %" PRIu64
+                                " came back with another term",
+                                m->id, i);
             return;
         }
 }
@@ -305,6 +249,9 @@ void raft_check_started(struct raft_check *c, const struct raft *core,
             c->members[i].core = NULL;
     struct member *m = member_of(c, s.id);
     durable_came_back(c, m, restored);
+    if (s.term != restored->hard.term || s.vote != restored->hard.vote)
+        raft_check_violated(
+            c, "votes: member %016" PRIx64 " begins with another term or vote than its own", m->id);
     const struct term_runs *terms = restored->terms;
     uint64_t old_base = m->base, old_last = m->last;
     m->core = core;
@@ -312,7 +259,8 @@ void raft_check_started(struct raft_check *c, const struct raft *core,
     for (uint64_t i = terms->base_index + 1; i <= terms->last_index; i++) {
         uint64_t term = term_runs_at(terms, i);
         bool kept = i > old_base && i <= old_last && m->log[i - 1].term == term;
-        append(c, m, i, term, kept ? m->log[i - 1].digest : fact_of(c, i, term)->digest);
+        uint64_t digest = kept ? m->log[i - 1].digest : fact_of(c, i, term)->digest;
+        append(c, m, i, (struct entry){term, digest, 0});
     }
     m->term = s.term;
     m->vote = s.vote;
@@ -321,6 +269,10 @@ void raft_check_started(struct raft_check *c, const struct raft *core,
     m->durable = restored->hard;
     m->leads = false;
     m->write_count = 0;
+    m->writes_lost = false;
+    m->done = 0;
+    m->configuration = s.configuration;
+    m->messages_before = m->reads_before = 0;
     m->entries_seen = 0;
     memset(m->asked, 0, sizeof m->asked);
 }
@@ -341,17 +293,17 @@ static void follow_log(struct raft_check *c, struct member *m, const struct raft
     for (size_t i = from; i < entries->n; i++) {
         const struct raft_entry *entry = &entries->v[i];
         uint64_t digest = digest_of(entry);
-        if (entry->index <= m->last && term_at(m, entry->index) == entry->term &&
+        if (entry->index <= m->last && raft_check_term_at(m, entry->index) == entry->term &&
             m->log[entry->index - 1].digest == digest)
             continue; /* looked at before */
         cut(c, m, entry->index - 1);
         if (entry->index > m->last + 1)
             reset(m, entry->index - 1);
-        append(c, m, entry->index, entry->term, digest);
+        append(c, m, entry->index, (struct entry){entry->term, digest, e->persist_sequence});
         if (entry->term > s->term)
-            violated(c,
-                     "member %016" PRIx64 " appends an entry of term %" PRIu64 " in term %" PRIu64,
-                     m->id, entry->term, s->term);
+            raft_check_violated(
+                c, "member %016" PRIx64 " appends an entry of term %" PRIu64 " in term %" PRIu64,
+                m->id, entry->term, s->term);
     }
     cut(c, m, s->last_index);
     if (s->last_index > m->last)
@@ -368,11 +320,13 @@ static void follow_log(struct raft_check *c, struct member *m, const struct raft
 static void follow_commit(struct raft_check *c, struct member *m, const struct raft_status *s)
 {
     if (s->commit < m->commit)
-        violated(c, "member %016" PRIx64 "'s commit index went back from %" PRIu64 " to %" PRIu64,
-                 m->id, m->commit, s->commit);
+        raft_check_violated(
+            c, "member %016" PRIx64 "'s commit index went back from %" PRIu64 " to %" PRIu64, m->id,
+            m->commit, s->commit);
     if (s->commit > m->last)
-        violated(c, "member %016" PRIx64 " commits %" PRIu64 " and has a log up to %" PRIu64, m->id,
-                 s->commit, m->last);
+        raft_check_violated(
+            c, "member %016" PRIx64 " commits %" PRIu64 " and has a log up to %" PRIu64, m->id,
+            s->commit, m->last);
     for (uint64_t i = m->commit + 1; i <= s->commit && i <= m->last; i++) {
         struct committed *known = i > m->base ? committed_at(c, i) : NULL;
         if (!known)
@@ -386,49 +340,52 @@ static void follow_commit(struct raft_check *c, struct member *m, const struct r
         if (!known->digest)
             known->digest = mine->digest;
         if (known->term != mine->term || (mine->digest && known->digest != mine->digest))
-            violated(c,
-                     "state machine safety: member %016" PRIx64 " commits %" PRIu64 "/%" PRIu64
-                     ", another has committed %" PRIu64 "/%" PRIu64 " there",
-                     m->id, i, mine->term, i, known->term);
+            raft_check_violated(c,
+                                "state machine safety: member %016" PRIx64 " commits %" PRIu64
+                                "/%" PRIu64 ", another has committed %" PRIu64 "/%" PRIu64 " there",
+                                m->id, i, mine->term, i, known->term);
     }
     m->commit = s->commit;
     if (s->commit > c->highest)
         c->highest = s->commit;
 }
 
-static void follow_leader(struct raft_check *c, struct member *m, const struct raft_status *s)
+/* Whether it is new. */
+static bool follow_leader(struct raft_check *c, struct member *m, const struct raft_status *s)
 {
     bool new = s->role == RAFT_LEADER && (!m->leads || m->leads_term != s->term);
     m->leads = s->role == RAFT_LEADER;
     m->leads_term = s->term;
     if (!new)
-        return;
+        return false;
     c->counts.leaders++;
     if (s->term > c->newest_term)
         c->newest_term = s->term;
     raft_id other = choose(c, 0, s->term, m->id);
     if (other && other != m->id)
-        violated(c, "election safety: %016" PRIx64 " and %016" PRIx64 " lead in term %" PRIu64,
-                 other, m->id, s->term);
+        raft_check_violated(
+            c, "election safety: %016" PRIx64 " and %016" PRIx64 " lead in term %" PRIu64, other,
+            m->id, s->term);
     for (uint64_t i = m->base + 1; i <= c->highest && i <= c->committed_room; i++) {
         const struct committed *known = &c->committed[i - 1];
-        if (!known->term || known->by_term >= s->term || term_at(m, i) == known->term)
+        if (!known->term || known->by_term >= s->term || raft_check_term_at(m, i) == known->term)
             continue;
-        violated(c,
-                 "leader completeness: %016" PRIx64 " leads in term %" PRIu64 " without %" PRIu64
-                 "/%" PRIu64 ", committed in term %" PRIu64,
-                 m->id, s->term, i, known->term, known->by_term);
-        return;
+        raft_check_violated(c,
+                            "leader completeness: %016" PRIx64 " leads in term %" PRIu64
+                            " without %" PRIu64 "/%" PRIu64 ", committed in term %" PRIu64,
+                            m->id, s->term, i, known->term, known->by_term);
+        break;
     }
+    return true;
 }
 
 static void follow_votes(struct raft_check *c, struct member *m, const struct raft_event *event,
                          const struct raft_status *s)
 {
     if (s->term < m->term)
-        violated(c, "member %016" PRIx64 "'s term went back", m->id);
+        raft_check_violated(c, "member %016" PRIx64 "'s term went back", m->id);
     if (s->term == m->term && m->vote && s->vote != m->vote)
-        violated(
+        raft_check_violated(
             c, "votes: %016" PRIx64 " voted for %016" PRIx64 " and %016" PRIx64 " in term %" PRIu64,
             m->id, m->vote, s->vote, s->term);
     m->term = s->term;
@@ -439,28 +396,33 @@ static void follow_votes(struct raft_check *c, struct member *m, const struct ra
     c->counts.votes++;
     raft_id other = choose(c, got->from, got->term, m->id);
     if (other && other != m->id)
-        violated(c,
-                 "votes: %016" PRIx64 " gave its vote of term %" PRIu64 " to %016" PRIx64
-                 " and %016" PRIx64,
-                 got->from, got->term, other, m->id);
+        raft_check_violated(c,
+                            "votes: %016" PRIx64 " gave its vote of term %" PRIu64 " to %016" PRIx64
+                            " and %016" PRIx64,
+                            got->from, got->term, other, m->id);
 }
 
 static void follow_writes(struct member *m, const struct raft_event *event,
                           const struct raft_effects *e, const struct raft_status *s)
 {
-    if (event->type == RAFT_PERSISTED)
+    if (event->type == RAFT_PERSISTED) {
+        if (event->sequence > m->done)
+            m->done = event->sequence;
         while (m->write_count && m->writes[m->write_first].sequence <= event->sequence) {
             m->durable = m->writes[m->write_first].hard;
             m->write_first = (m->write_first + 1) % WRITES;
             m->write_count--;
         }
+    }
     m->persisted = s->persisted;
     if (!e->hard_state_changed)
         return;
     struct write *last = &m->writes[(m->write_first + m->write_count + WRITES - 1) % WRITES];
     if (!m->write_count || last->sequence < e->persist_sequence) {
-        if (m->write_count == WRITES)
+        if (m->write_count == WRITES) {
+            m->writes_lost = true;
             return; /* then this one is not insisted on */
+        }
         last = &m->writes[(m->write_first + m->write_count++) % WRITES];
     }
     *last = (struct write){e->persist_sequence, e->hard_state};
@@ -479,24 +441,39 @@ static void follow_reads(struct raft_check *c, struct member *m, const struct ra
             continue;
         c->counts.reads++;
         if (r->index < floor)
-            violated(c,
-                     "read: member %016" PRIx64 " may answer at %" PRIu64 ", and %" PRIu64
-                     " was committed when it was asked",
-                     m->id, r->index, floor);
+            raft_check_violated(c,
+                                "read: member %016" PRIx64 " may answer at %" PRIu64
+                                ", and %" PRIu64 " was committed when it was asked",
+                                m->id, r->index, floor);
     }
     if (event->type == RAFT_READ)
         m->asked[event->read % READS] = (struct asked){event->read, c->highest};
 }
 
+static struct member *living(struct raft_check *c, const struct raft *core)
+{
+    for (size_t i = 0; i < c->member_count; i++)
+        if (c->members[i].core == core)
+            return &c->members[i];
+    return NULL;
+}
+
+void raft_check_steps(struct raft_check *c, const struct raft *core,
+                      const struct raft_effects *effects)
+{
+    struct member *m = living(c, core);
+    if (!m)
+        return;
+    m->messages_before = effects->message_count;
+    m->reads_before = effects->read_count;
+}
+
 void raft_check_stepped(struct raft_check *c, const struct raft *core,
                         const struct raft_event *event, const struct raft_effects *effects)
 {
-    struct member *m = NULL;
-    for (size_t i = 0; i < c->member_count; i++)
-        if (c->members[i].core == core)
-            m = &c->members[i];
+    struct member *m = living(c, core);
     if (!m) {
-        violated(c, "a core steps that never started");
+        raft_check_violated(c, "a core steps that never started");
         return;
     }
     struct raft_status s;
@@ -505,16 +482,20 @@ void raft_check_stepped(struct raft_check *c, const struct raft *core,
     follow_votes(c, m, event, &s);
     follow_log(c, m, effects, &s);
     follow_reads(c, m, event, effects);
+    uint64_t commit = m->commit;
     follow_commit(c, m, &s);
-    follow_leader(c, m, &s);
+    bool new_leader = follow_leader(c, m, &s);
     follow_writes(m, event, effects, &s);
+    raft_promises_stepped(c, m, event, effects, &s, commit, new_leader);
+    m->configuration = s.configuration;
+    m->messages_before = m->reads_before = 0;
     if (effects->apply_to > s.commit || effects->apply_to > s.persisted)
-        violated(c,
-                 "member %016" PRIx64 " applies up to %" PRIu64 ", committed are %" PRIu64
-                 ", durable %" PRIu64,
-                 m->id, effects->apply_to, s.commit, s.persisted);
+        raft_check_violated(c,
+                            "member %016" PRIx64 " applies up to %" PRIu64
+                            ", committed are %" PRIu64 ", durable %" PRIu64,
+                            m->id, effects->apply_to, s.commit, s.persisted);
     if (effects->violation)
-        violated(c, "member %016" PRIx64 " says: %s", m->id, effects->violation);
+        raft_check_violated(c, "member %016" PRIx64 " says: %s", m->id, effects->violation);
 }
 
 uint64_t raft_check_newest(const struct raft_check *c)
@@ -527,10 +508,10 @@ void raft_check_lease_held(struct raft_check *c, raft_id member, uint64_t newest
     const struct member *m = member_of(c, member);
     c->counts.leases++;
     if (m->leads_term < newest)
-        violated(c,
-                 "lease: member %016" PRIx64 " reads as the leader of term %" PRIu64
-                 ", and another has led in term %" PRIu64,
-                 member, m->leads_term, newest);
+        raft_check_violated(c,
+                            "lease: member %016" PRIx64 " reads as the leader of term %" PRIu64
+                            ", and another has led in term %" PRIu64,
+                            member, m->leads_term, newest);
 }
 
 /* ---- the state machines ---- */
@@ -561,24 +542,26 @@ void raft_check_applied(struct raft_check *c, uint64_t member, uint64_t index, c
     digest = digest ? digest : 1;
     c->counts.applied++;
     if (index <= a->applied)
-        violated(c, "state machine %016" PRIx64 " applies %" PRIu64 " again, behind %" PRIu64,
-                 member, index, a->applied);
+        raft_check_violated(
+            c, "state machine %016" PRIx64 " applies %" PRIu64 " again, behind %" PRIu64, member,
+            index, a->applied);
     a->applied = index;
     if (known->digest && known->digest != digest)
-        violated(c,
-                 "state machine %016" PRIx64
-                 " applies another command than was committed as %" PRIu64,
-                 member, index);
+        raft_check_violated(c,
+                            "state machine %016" PRIx64
+                            " applies another command than was committed as %" PRIu64,
+                            member, index);
     if (known->applied) {
         c->counts.compared++;
         if (known->applied_digest != digest)
-            violated(c, "state machine safety: %016" PRIx64 " applies another command as %" PRIu64,
-                     member, index);
+            raft_check_violated(
+                c, "state machine safety: %016" PRIx64 " applies another command as %" PRIu64,
+                member, index);
         else if (known->hash != hash)
-            violated(c,
-                     "state machine %016" PRIx64 " differs behind index %" PRIu64
-                     ": hash %016" PRIx64 ", elsewhere %016" PRIx64,
-                     member, index, hash, known->hash);
+            raft_check_violated(c,
+                                "state machine %016" PRIx64 " differs behind index %" PRIu64
+                                ": hash %016" PRIx64 ", elsewhere %016" PRIx64,
+                                member, index, hash, known->hash);
     }
     known->applied = true;
     known->applied_digest = digest;

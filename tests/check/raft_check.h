@@ -9,9 +9,15 @@
  *  state machine safety   one entry a committed index; what is applied is that entry
  *  votes                  one a member and term, over restarts: in its hard state, and as those who
  *                         got them see it
+ *  promises               what a message vouches for is durable by then: the term and vote that it speaks
+ *                         of, the entries that it acknowledges, which are the leader's own
+ *  counting               a leader commits an entry of its own term that a majority has, of the outgoing
+ *                         voters too; its own log counts as far as it is durable. It leads with the
+ *                         votes of a majority, its own when that is durable
  *  durability             after a restart everything that the core had been told was durable is there
  *  commit, term           do not go back while a core lives; terms not over restarts either
- *  reads                  a read's index is not below what anybody knew as committed when it was asked
+ *  reads                  a read's index is not below what anybody knew as committed when it was asked,
+ *                         is of the leader's own term, and applied when it is answered
  *  leases                 nobody leads in a later term than one whose lease holds; each leased read is
  *                         to be asked about when the state has been read, so its index says nothing
  *  state                  equal hashes of the states at each applied index
@@ -37,6 +43,9 @@ void raft_check_free(struct raft_check *c);
 /* Behind a raft_new that went well. A core at the address of an earlier one has taken its place. */
 void raft_check_started(struct raft_check *c, const struct raft *core,
                         const struct raft_restored *restored);
+/* Before a raft_step: what is in effects by now was looked at. */
+void raft_check_steps(struct raft_check *c, const struct raft *core,
+                      const struct raft_effects *effects);
 /* Behind a raft_step: effects may hold those of several steps, as they were left by it. */
 void raft_check_stepped(struct raft_check *c, const struct raft *core,
                         const struct raft_event *event, const struct raft_effects *effects);

@@ -18,6 +18,7 @@ static struct {
     size_t state_count;
     void (*applied)(void *arg, uint64_t index, const void *command, size_t n);
     void *applied_arg;
+    int leader; /* the process that began to lead last */
 } watch;
 
 /* The types are those of the functions themselves: a change of theirs is seen when this is compiled. */
@@ -54,6 +55,11 @@ void watch_tell(void)
             n.steps, n.leaders, n.votes, n.committed, n.reads, n.leases, n.applied, n.compared);
 }
 
+int watch_leader(void)
+{
+    return watch.leader;
+}
+
 enum err __wrap_raft_new(const struct raft_options *options, const struct raft_restored *restored,
                          struct raft **out)
 {
@@ -66,8 +72,12 @@ enum err __wrap_raft_new(const struct raft_options *options, const struct raft_r
 enum err __wrap_raft_step(struct raft *r, const struct raft_event *event,
                           struct raft_effects *effects)
 {
+    bool led = raft_is_leader(r);
+    raft_check_steps(watch.check, r, effects);
     enum err e = __real_raft_step(r, event, effects);
     raft_check_stepped(watch.check, r, event, effects);
+    if (!led && raft_is_leader(r))
+        watch.leader = sim_self();
     return e;
 }
 

@@ -13,3 +13,5 @@ void watch_applied(void (*seen)(void *arg, uint64_t index, const void *command, 
                    void *arg);
 /* After the world: says on stderr how much was looked at. */
 void watch_tell(void);
+/* The process whose member began to lead last; 0: none did. */
+int watch_leader(void);

@@ -29,6 +29,7 @@ static enum err watched_new(const struct raft_options *options,
 static enum err watched_step(struct raft *r, const struct raft_event *event,
                              struct raft_effects *effects)
 {
+    raft_check_steps(check, r, effects);
     enum err e = raft_step(r, event, effects);
     raft_check_stepped(check, r, event, effects);
     return e;
@@ -276,6 +277,76 @@ static void impossible_effects(void)
     end("cuts its log");
 }
 
+/* A message as no core would send it, from the leader of a group of one, behind a write that is under
+ * way: sequence 50, entry 9 of its term. */
+static void sends(struct raft_message m, const char *words)
+{
+    struct raft_event tick = {.type = RAFT_TICK};
+    begin();
+    struct cluster *c = lone(1, "x");
+    struct raft_entry late = {.index = 9, .term = 2, .type = RAFT_ENTRY_COMMAND};
+    struct raft_effects e;
+    raft_effects_init(&e);
+    e.persist_sequence = 50;
+    e.hard_state_changed = true;
+    e.hard_state = (struct raft_hard_state){.term = 7, .vote = 3};
+    raft_entries_push(&e.entries, &late);
+    e.messages = &m;
+    e.message_count = 1;
+    raft_check_stepped(check, c->nodes[1].raft, &tick, &e);
+    suite_check(words || !strstr(said, "promise"), __FILE__, __LINE__, "%s", said);
+    e.messages = NULL;
+    e.message_count = 0;
+    raft_effects_release(&e);
+    cluster_free(c);
+    if (!words)
+        said[complaints = 0] = '\0';
+    end(words);
+}
+
+static void promises(void)
+{
+    struct raft_message vote = {.type = RAFT_VOTE_REPLY, .to = 3, .term = 7};
+    sends(vote, "leaves before its term and vote");
+    vote.after = 50;
+    sends(vote, NULL);
+    vote.to = 4;
+    sends(vote, "leaves before its term and vote");
+    struct raft_message ack = {.type = RAFT_APPEND_REPLY, .to = 3, .term = 2, .index = 99};
+    sends(ack, "acknowledges up to 99");
+}
+
+/* What the core is told behind the checker's back. */
+static void majorities(void)
+{
+    begin();
+    struct cluster *c = cluster_new(1);
+    for (raft_id i = 1; i <= 3; i++)
+        cluster_start_node(c, cluster_add(c, i, 3));
+    struct cluster_node *n = &c->nodes[1];
+    for (int i = 0; i < 200 && n->hard.vote != 1; i++) {
+        struct raft_message leave = {
+            .type = RAFT_PRE_VOTE_REPLY, .from = 2, .to = 1, .term = n->hard.term + 1};
+        cluster_do(c, n, (struct raft_event){.type = RAFT_TICK});
+        cluster_do(c, n, (struct raft_event){.type = RAFT_MESSAGE, .message = &leave});
+    }
+    struct raft_message m = {
+        .type = RAFT_VOTE_REPLY, .from = 2, .to = 1, .term = raft_term(n->raft)};
+    struct raft_event told = {.type = RAFT_MESSAGE, .message = &m}, tick = {.type = RAFT_TICK};
+    CHECK_EQ(complaints, 0);
+    CHECK_OK((raft_step)(n->raft, &told, &n->effects));
+    CHECK(raft_is_leader(n->raft));
+    CHECK_OK(watched_step(n->raft, &tick, &n->effects));
+    suite_check(strstr(said, "without the votes") != NULL, __FILE__, __LINE__, "said: %s", said);
+    m.type = RAFT_APPEND_REPLY;
+    m.index = 1 + n->log.entries.n;
+    CHECK_OK(watched_step(n->raft, &told, &n->effects));
+    struct raft_event own = {.type = RAFT_PERSISTED, .sequence = n->effects.persist_sequence};
+    CHECK_OK(watched_step(n->raft, &own, &n->effects));
+    cluster_free(c);
+    end("which no majority has");
+}
+
 static const struct test tests[] = {{"quiet while all is well", quiet},
                                     {"two leaders in a term", two_leaders},
                                     {"a leader without what is committed", incomplete_leader},
@@ -286,5 +357,7 @@ static const struct test tests[] = {{"quiet while all is well", quiet},
                                     {"a member forgets", forgets},
                                     {"a member votes twice", votes_twice},
                                     {"impossible effects", impossible_effects},
+                                    {"promises", promises},
+                                    {"majorities", majorities},
                                     {0}};
 SUITE("raft check", tests)
