@@ -1,6 +1,7 @@
 #include "tests/sim/storm.h"
 #include <string.h>
 #include "common/sys/sim/sim.h"
+#include "tests/sim/watch.h"
 
 #define STORM_FOR (90 * SYS_SECOND)
 
@@ -72,10 +73,46 @@ static void calm(const struct storm *s)
     }
 }
 
+static uint32_t leader(const struct storm *s)
+{
+    for (uint32_t i = 0; i < s->cluster->metadata_count; i++)
+        if (s->cluster->metadata[i] == watch_leader())
+            return i;
+    return any(s);
+}
+
+/* Raft, figure 8: one leader after the other is alone with its last entries, at times before they are on its
+ * own disk; when the next is, the one before is back. */
+static void figure_8(const struct storm *s)
+{
+    uint32_t alone = UINT32_MAX;
+    for (uint64_t turns = 2 + below(4); turns > 0; turns--) {
+        uint32_t now = leader(s);
+        if (now == alone)
+            break; /* nobody else could be elected */
+        if (below(3) == 0)
+            sim_disk_slow(1 + now, "/metadata", some_time() / 4);
+        cut_off(s, now, true, true, true);
+        if (alone != UINT32_MAX && below(4)) {
+            cut_off(s, alone, true, true, false);
+            cut_off(s, now, true, true, true);
+        }
+        alone = now;
+        int64_t until = sys_now() + 6 * SYS_SECOND;
+        while (leader(s) == alone && sys_now() < until)
+            rest(5 * SYS_MS);
+        rest(some_time() / 32);
+    }
+}
+
 static void strike(const struct storm *s)
 {
     uint32_t member = any(s), other = any(s);
-    switch (below(10)) {
+    switch (below(12)) {
+    case 10:
+    case 11:
+        figure_8(s);
+        return;
     case 0:
         crash(s, member);
         return;
