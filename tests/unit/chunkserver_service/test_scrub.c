@@ -295,6 +295,39 @@ static void late_verdicts(void)
     rig_close(&r);
 }
 
+struct waiting {
+    struct chunk_disk *disk;
+    uint32_t pool, pg;
+    bool over;
+};
+
+static void wait_for_group(void *arg)
+{
+    struct waiting *w = arg;
+    group_await(w->disk, w->pool, w->pg);
+    w->over = true;
+}
+
+/* Who counts a group's shards waits while some of them are removed, and nobody else does. */
+static void a_group_waits(void)
+{
+    struct rig r = {0};
+    struct sys_thread *thread = NULL;
+    rig_open(&r);
+    struct waiting w = {.disk = &r.s->disks[0], .pool = r.t.pool, .pg = 3};
+    group_enter(w.disk, w.pool, w.pg);
+    CHECK_OK(sys_thread_start(&thread, "waiter", 0, wait_for_group, &w));
+    group_await(w.disk, w.pool, 4);
+    group_await(w.disk, w.pool + 1, 3);
+    group_await(&r.s->disks[1], w.pool, 3);
+    sys_sleep_until(sys_now() + SYS_SECOND);
+    CHECK(!w.over);
+    group_leave(w.disk);
+    sys_thread_join(thread);
+    CHECK(w.over);
+    rig_close(&r);
+}
+
 /* So slow that a restart comes in between: it goes on there, and all of it takes its time. */
 static void rate_and_restart(void)
 {
@@ -350,6 +383,7 @@ static const struct test tests[] = {
     {"a missing shard is found", missing},
     {"orphans go when they are old, and time is certain", orphans},
     {"late verdicts remove nothing", late_verdicts},
+    {"a group waits while shards are removed from it", a_group_waits},
     {"the rate is held, a restart goes on", rate_and_restart},
     {"passes are due", due},
     {0},
