@@ -3,6 +3,7 @@
 #include "metadata/service_internal.h"
 
 #define GROUP_LIMIT (30 * SYS_SECOND)
+#define LOOK_EVERY  (50 * SYS_MS)
 
 void service_group_describe(struct metadata_service *s, struct arena *arena, Members *out)
 {
@@ -56,7 +57,25 @@ enum err service_group_join(struct metadata_service *s, const Join *body, int64_
         e = driver_change(s->driver, RAFT_PROMOTE, body->id, NULL, deadline);
         if (e != ERR_BUSY || sys_now() >= deadline || service_stopping(s))
             return e == ERR_EXISTS ? OK : e;
-        sys_sleep_until(sys_now() + 50 * SYS_MS);
+        sys_sleep_until(sys_now() + LOOK_EVERY);
+    }
+}
+
+/* It counts in the joint configuration too, that its change makes: whoever asked wipes its directory, so
+ * it must be out before that is said. A second request to remove it finds it gone when it is, and is
+ * refused as busy until then; when leadership is lost on the way, the next leader is asked. */
+static enum err leave(struct metadata_service *s, uint64_t member, int64_t deadline)
+{
+    enum err e = driver_change(s->driver, RAFT_REMOVE, member, NULL, deadline);
+    if (e != OK)
+        return e;
+    for (;;) {
+        e = driver_change(s->driver, RAFT_REMOVE, member, NULL, deadline);
+        if (e != ERR_BUSY)
+            return e == ERR_NOT_FOUND ? OK : e;
+        if (sys_now() >= deadline || service_stopping(s))
+            return ERR_TIMEOUT;
+        sys_sleep_until(sys_now() + LOOK_EVERY);
     }
 }
 
@@ -70,7 +89,7 @@ enum err service_group_act(struct metadata_service *s, const Group *body, int64_
     if (body->act == GROUP_ACT__GROUP_TRANSFER)
         return driver_transfer(s->driver, body->member, deadline);
     if (body->act == GROUP_ACT__GROUP_REMOVE)
-        return driver_change(s->driver, RAFT_REMOVE, body->member, NULL, deadline);
+        return leave(s, body->member, deadline);
     return ERR_UNSUPPORTED;
 }
 

@@ -402,6 +402,29 @@ static void lost(void)
     members_stop(&t);
 }
 
+/* The leader of two is removed and wiped as soon as that is answered. What it sends takes a while: the
+ * other one must have the configuration without it by then, or it never leads. */
+static void removed_is_out(void)
+{
+    struct members_test t;
+    members_start(&t);
+    unsigned first = a_follower(&t);
+    CHECK_OK(act(&t, GROUP_ACT__GROUP_REMOVE, id_of(&t, first)));
+    sim_crash(t.pid[first]);
+    int leader = members_leader(&t);
+    CHECK(leader >= 0);
+    unsigned last = MEMBERS - first - (unsigned)leader;
+    sim_delay(MEMBERS_HOST + (unsigned)leader, MEMBERS_HOST + last, 400 * SYS_MS);
+    enum err e = act(&t, GROUP_ACT__GROUP_REMOVE, id_of(&t, (unsigned)leader));
+    sim_cut(MEMBERS_HOST + (unsigned)leader, MEMBERS_HOST + last, true);
+    sim_crash(t.pid[leader]);
+    CHECK_OK(sim_disk_wipe(MEMBERS_HOST + (unsigned)leader, "/metadata"));
+    CHECK(e == OK || e == ERR_NOT_FOUND);
+    work(&t, 20);
+    CHECK_EQ(members_leader(&t), (int)last);
+    members_stop(&t);
+}
+
 static const struct test tests[] = {
     {"lagging", lagging},
     {"crashes", crashes},
@@ -411,6 +434,7 @@ static const struct test tests[] = {
     {"a follower differs", a_follower_differs},
     {"the leader differs", the_leader_differs},
     {"lost", lost},
+    {"removed is out", removed_is_out},
     {0},
 };
 SUITE("metadata install", tests)
