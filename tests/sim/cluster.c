@@ -22,6 +22,13 @@ static void address_of(char out[ADDRESS], uint32_t host, unsigned port)
     snprintf(out, ADDRESS, "10.0.%u.%u:%u", host >> 8, host & 255, port);
 }
 
+void sim_member_address(uint32_t member, char out[SIM_PATH])
+{
+    char address[ADDRESS];
+    address_of(address, member + 1, METADATA_PORT);
+    snprintf(out, SIM_PATH, "%s", address);
+}
+
 uint32_t sim_chunk_host(const struct sim_cluster *c, uint32_t chunkserver)
 {
     return SIM_CHUNK_HOST + 1 + chunkserver / c->chunks_per_host;
@@ -186,13 +193,15 @@ static void metadata_main(void *arg)
     const struct role *role = arg;
     struct config config;
     char address[ADDRESS];
+    while (role->cluster->member_down[role->number - 1])
+        sys_sleep_until(sys_now() + LOOK_EVERY);
     common_config(&config, role->cluster);
     config.roles = ROLE_METADATA;
     config.metadata_dir = "/metadata";
     address_of(address, role->number, METADATA_PORT);
     config.metadata_listen = arena_string(&config.arena, address);
-    config.bootstrap = role->number == 1;
-    config.join = role->number > 1;
+    config.bootstrap = role->number == 1 && !role->cluster->founded;
+    config.join = !config.bootstrap;
     serve(&config, role->cluster, 0);
 }
 
@@ -251,6 +260,14 @@ bool sim_cluster_grow(struct sim_cluster *c)
         (c->chunk_count + 1) * c->disks_each > SIM_DISKS_MAX)
         return false;
     start_one(c, "chunk", ++c->chunk_count);
+    return true;
+}
+
+bool sim_cluster_add_member(struct sim_cluster *c)
+{
+    if (c->embedded || c->metadata_count == SIM_METADATA_MAX)
+        return false;
+    start_one(c, "metadata", ++c->metadata_count);
     return true;
 }
 

@@ -40,6 +40,8 @@ struct sim_cluster {
     int metadata[SIM_METADATA_MAX], chunks[SIM_CHUNKS_MAX], client; /* pids */
     /* What was done to a process's disk may make it give up. */
     bool member_may_exit[SIM_METADATA_MAX], may_exit[SIM_CHUNKS_MAX];
+    /* Members: the first one need not make the cluster any more; who is not to be started. */
+    bool founded, member_down[SIM_METADATA_MAX];
     /* What is in each disk's directory as of its process's last look; 0: not known. */
     disk_id disk_ids[SIM_DISKS_MAX];
     disk_id lost_ids[SIM_DISKS_MAX]; /* of the disks that check_lose_disks took */
@@ -50,6 +52,11 @@ struct sim_cluster {
 void sim_cluster_start(struct sim_cluster *c);
 /* One chunkserver more, with empty disks. False: there is no room. */
 bool sim_cluster_grow(struct sim_cluster *c);
+
+/* One metadata server more, with an empty directory, which joins. False: there is no room. */
+bool sim_cluster_add_member(struct sim_cluster *c);
+/* Where it listens: "10.0.0.1:7000". */
+void sim_member_address(uint32_t member, char out[SIM_PATH]);
 
 /* Disks are numbered through all chunkservers. */
 uint32_t sim_disk_count(const struct sim_cluster *c);

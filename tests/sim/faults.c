@@ -113,7 +113,8 @@ static void strike_on(struct nemesis *n)
         if (f->work->phase != PHASE_WORK || f->work->failed)
             return;
         if (f->on >> kind & 1 && allowed(f, i) && nemesis_strike(n, kind)) {
-            bool errand = kind == FAULT_WIPE || kind == FAULT_DISK_FAIL || kind == FAULT_DRAIN;
+            bool errand = kind == FAULT_WIPE || kind == FAULT_DISK_FAIL || kind == FAULT_DRAIN ||
+                          (kind >= FAULT_TRANSFER && kind <= FAULT_MEMBER_ROT);
             f->counts[kind] += !errand; /* the operator counts what he has done */
             f->struck[i / 64] |= UINT64_C(1) << i % 64;
         }
@@ -130,6 +131,7 @@ void faults_main(void *arg)
         sys_sleep_until(sys_now() + 100 * SYS_MS);
     s3_watch(nemesis_seen, n);
     watch_applied(nemesis_applied, n);
+    f->cluster->founded = true;
     operator_start(n);
     strike_on(n);
     heal(n);

@@ -4,7 +4,8 @@
  * A seed switches each kind on or off and sets how often it strikes (swarm). Strikes are numbered; each
  * takes its time and its choices from random numbers of its own, so that leaving one out (scenario.h,
  * struct plan) leaves the others what they are. What the pool and the quorum must survive is kept:
- *   - members: a minority at a time is harmed
+ *   - members: a minority at a time is harmed; one at a time has lost what it promised, and only while
+ *     there are three or more
  *   - a blackout crashes all processes at once: what is acknowledged has been synced
  *   - disks: any may hang, be full, or lose its process for a while, since what it acknowledged stays;
  *     only one of them, the victim of the seed, loses or changes what it has acknowledged */
@@ -46,7 +47,15 @@
     X(MEMBER_FULL, "full disks of members")        \
     X(DISK_FAIL, "disks failed by the operator")   \
     X(DRAIN, "disks drained or taken in")          \
-    X(GROW, "chunkservers added")
+    X(GROW, "chunkservers added")                  \
+    X(TRANSFER, "leaderships handed over")         \
+    X(COMPACT, "logs compacted by the operator")   \
+    X(MEMBER_ADD, "members added")                 \
+    X(MEMBER_REMOVE, "members removed")            \
+    X(MEMBER_REPLACE, "members replaced")          \
+    X(MEMBER_ROLL, "all members replaced")         \
+    X(MEMBER_WIPE, "members' disks wiped")         \
+    X(MEMBER_ROT, "rot on members' disks")
 
 enum fault {
 #define X(name, text) FAULT_##name,

@@ -2,7 +2,8 @@
  *   faults.c     what strikes when; healing
  *   strikes.c    harm to processes, network, disks and clocks
  *   replies.c    harm at the moment when a write has been applied and nobody has been told
- *   operator.c   what an operator does meanwhile, in a thread of its own */
+ *   operator.c   what an operator does meanwhile, in a thread of its own
+ *   members.c    and to the members of the metadata group */
 #pragma once
 #include "tests/sim/faults.h"
 #include "tests/sim/s3.h"
@@ -37,12 +38,27 @@ struct errand {
     bool on_sight; /* not before the next large PUT is under way */
 };
 
+/* A place for a member, and what is still to be done there. */
+struct post {
+    enum {
+        POST_FILLED, /* a voter, as far as the operator knows */
+        POST_REMOVE, /* who is there, or was before its disk was lost, is taken out of the group */
+        POST_EMPTY,  /* its process is stopped and its directory emptied */
+        POST_JOIN,   /* another one comes, and is waited for */
+        POST_CLOSED, /* nobody comes */
+    } stage;
+    uint64_t id;  /* of the member that leaves, or was there last; 0: not known */
+    bool closes;  /* nobody takes its place */
+    bool emptied; /* its directory is empty already */
+};
+
 struct nemesis {
     struct faults *f;
     uint64_t dice; /* of the strike that is under way */
     struct undo undos[UNDOS_MAX];
     uint32_t undo_count;
     int64_t harmed_until[SIM_METADATA_MAX];
+    struct post post[SIM_METADATA_MAX];
     int64_t skewed_until;
     bool lost; /* the victim's disk has been wiped or given up */
     /* the next request of that kind is struck */
@@ -83,8 +99,15 @@ void nemesis_seen(void *nemesis, const struct s3_request *request);
 /* replies.c: waits for a write, for as long as it takes. False: one is waited for. */
 bool replies_strike(struct nemesis *n);
 void nemesis_applied(void *nemesis, uint64_t index, const void *command, size_t bytes);
+/* members.c: what an operator does to the metadata group; in the operator's thread. */
+bool members_run(struct nemesis *n, enum fault kind, uint64_t dice);
+/* After the faults: ends what was begun. */
+void members_settle(struct nemesis *n);
+/* Voters there are, as far as the operator knows; with who is to be removed. */
+uint32_t members_count(const struct nemesis *n);
 
 /* operator.c */
+bool operator_open(struct nemesis *n); /* the cluster can be asked; forgets earlier answers */
 void operator_start(struct nemesis *n);
 void operator_stop(struct nemesis *n);
 bool operator_ask(struct nemesis *n, enum fault kind, uint64_t dice, bool on_sight);

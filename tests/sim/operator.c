@@ -9,13 +9,18 @@
 #define BIT(kind)    (UINT64_C(1) << FAULT_##kind)
 #define HARMS_VICTIM (BIT(READ_ERROR) | BIT(ROT) | BIT(BAD_SECTORS) | BIT(LIE))
 
-static bool view(struct nemesis *n)
+bool operator_open(struct nemesis *n)
 {
     if (!n->view_open && sim_cluster_view(n->f->cluster, &n->view) == OK)
         n->view_open = true;
     if (n->view_open)
         view_forget(&n->view);
-    return n->view_open && view_ask_map(&n->view) == OK;
+    return n->view_open;
+}
+
+static bool view(struct nemesis *n)
+{
+    return operator_open(n) && view_ask_map(&n->view) == OK;
 }
 
 static bool set_state(struct nemesis *n, disk_id disk, enum disk_admin state)
@@ -89,8 +94,10 @@ static bool run(struct nemesis *n, const struct errand *e)
     case FAULT_WIPE:
     case FAULT_DISK_FAIL:
         return lose_disk(n, e->kind == FAULT_WIPE, &dice);
-    default:
+    case FAULT_DRAIN:
         return drain(n, &dice, e->on_sight);
+    default:
+        return members_run(n, e->kind, dice);
     }
 }
 
@@ -168,6 +175,7 @@ static void replace_failed(struct nemesis *n)
 
 void operator_settle(struct nemesis *n)
 {
+    members_settle(n);
     if (!n->f->work->failed)
         take_all_in(n);
     if (!n->f->work->failed)

@@ -198,6 +198,7 @@ void scenario_run(const struct plan *plan, struct outcome *out)
                             .virtual_ns = stats.now,
                             .passed = ended && !work.failed};
     memcpy(out->faults, faults.counts, sizeof out->faults);
+    rare_counts(out->rare);
     memcpy(out->struck, faults.struck, sizeof out->struck);
     snprintf(out->problem, sizeof out->problem, "%s", work.problem);
     describe(&cluster, out->shape);

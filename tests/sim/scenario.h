@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "tests/sim/faults.h"
+#include "tests/sim/rare.h"
 
 /* What of a seed is run. plan_whole: all of it; less is what shrinking has found to be enough. */
 struct plan {
@@ -15,7 +16,7 @@ struct plan {
 
 struct outcome {
     uint64_t hash, crashes, puts, gets, deletes, lists, copies, uploads, refused;
-    uint64_t faults[FAULT_KINDS];
+    uint64_t faults[FAULT_KINDS], rare[RARE_KINDS];
     uint64_t on;                   /* kinds that the seed has switched on */
     uint64_t struck[STRIKE_WORDS]; /* strikes that were made */
     uint32_t clients, operations;  /* of each client */

@@ -68,6 +68,8 @@ static void add(struct outcome *sum, const struct outcome *o)
     sum->refused += o->refused;
     for (int i = 0; i < FAULT_KINDS; i++)
         sum->faults[i] += o->faults[i];
+    for (int i = 0; i < RARE_KINDS; i++)
+        sum->rare[i] += o->rare[i];
     sum->virtual_ns += o->virtual_ns;
     sum->hash = o->hash;
 }
@@ -161,6 +163,10 @@ void soak_print(const struct soak *s, size_t seeds, double seconds)
     for (int i = 0; i < FAULT_KINDS; i++)
         printf("%s %llu %s", i ? "," : "", (unsigned long long)all->faults[i],
                fault_name((enum fault)i));
+    printf("\nrare branches:");
+    for (int i = 0; i < RARE_KINDS; i++)
+        printf("%s %llu %s", i ? "," : "", (unsigned long long)all->rare[i],
+               rare_name((enum rare)i));
     printf("\n%llu passed, %llu failed\n", (unsigned long long)s->passed,
            (unsigned long long)s->failed);
 }

@@ -45,12 +45,12 @@ static uint32_t any_chunk_host(struct nemesis *n)
 static int some_member(struct nemesis *n, int64_t how_long)
 {
     uint32_t count = n->f->cluster->metadata_count, harmed = 0;
-    uint32_t most = count > 2 ? (count - 1) / 2 : 1;
+    uint32_t voters = members_count(n), most = voters > 2 ? (voters - 1) / 2 : 1;
     int64_t now = sys_now();
     if (count == 0)
         return -1;
     for (uint32_t i = 0; i < count; i++)
-        harmed += n->harmed_until[i] > now;
+        harmed += n->harmed_until[i] > now && n->post[i].stage != POST_CLOSED;
     uint32_t member = (uint32_t)below(n, count);
     while (harmed >= most && n->harmed_until[member] <= now)
         member = (member + 1) % count;
@@ -521,6 +521,15 @@ bool nemesis_strike(struct nemesis *n, enum fault kind)
         return below(n, 4) == 0 && operator_ask(n, kind, below(n, UINT64_MAX), false);
     case FAULT_DRAIN:
         return below(n, 3) == 0 && operator_ask(n, kind, below(n, UINT64_MAX), false);
+    case FAULT_TRANSFER:
+    case FAULT_COMPACT:
+    case FAULT_MEMBER_ADD:
+    case FAULT_MEMBER_REMOVE:
+    case FAULT_MEMBER_REPLACE:
+    case FAULT_MEMBER_ROLL:
+    case FAULT_MEMBER_WIPE:
+    case FAULT_MEMBER_ROT:
+        return !n->f->cluster->embedded && operator_ask(n, kind, below(n, UINT64_MAX), false);
     case FAULT_GROW:
         return below(n, 4) == 0 &&
                sim_disk_count(n->f->cluster) < n->f->cluster->k + n->f->cluster->m + 5 &&

@@ -19,6 +19,10 @@ static struct {
     void (*applied)(void *arg, uint64_t index, const void *command, size_t n);
     void *applied_arg;
     int leader; /* the process that began to lead last */
+    struct {
+        int pid;
+        char path[SYS_PATH_MAX];
+    } directories[SIM_METADATA_MAX];
 } watch;
 
 /* The types are those of the functions themselves: a change of theirs is seen when this is compiled. */
@@ -106,6 +110,23 @@ static void note_state(const char *directory, const struct state *state)
     watch.states[i] =
         (struct opened){state, xxh64(directory, strlen(directory), (uint64_t)sim_self())};
     raft_check_opened(watch.check, watch.states[i].name, state_applied(state));
+    for (i = 0; i < SIM_METADATA_MAX; i++)
+        if (!watch.directories[i].path[0] || watch.directories[i].pid == sim_self())
+            break;
+    if (i == SIM_METADATA_MAX)
+        return;
+    watch.directories[i].pid = sim_self();
+    snprintf(watch.directories[i].path, SYS_PATH_MAX, "%s", directory);
+}
+
+bool watch_directory(int pid, char out[SYS_PATH_MAX])
+{
+    for (size_t i = 0; i < SIM_METADATA_MAX; i++)
+        if (watch.directories[i].path[0] && watch.directories[i].pid == pid) {
+            memcpy(out, watch.directories[i].path, SYS_PATH_MAX);
+            return true;
+        }
+    return false;
 }
 
 static uint64_t name_of(const struct state *state)

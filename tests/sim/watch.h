@@ -11,6 +11,8 @@ void watch_start(struct workload *w);
  * for the whole world. NULL: nobody. */
 void watch_applied(void (*seen)(void *arg, uint64_t index, const void *command, size_t n),
                    void *arg);
+/* The directory of the state that a process opened last; false: none. */
+bool watch_directory(int pid, char out[SYS_PATH_MAX]);
 /* After the world: says on stderr how much was looked at. */
 void watch_tell(void);
 /* The process whose member began to lead last; 0: none did. */
