@@ -269,12 +269,16 @@ static void pulse_main(void *arg)
     struct sys_poll stop = {.event = s->stopping};
     struct arena arena;
     arena_init(&arena);
-    int64_t next_beat = 0;
+    int64_t next_beat = 0, next_learn = 0;
     while (sys_poll(&stop, 1, sys_now() + PULSE) != OK) {
         const struct request_context ask = {.deadline = sys_now() + PULSE_ASK};
         bool first = map_cache_epoch(s->map) == 0;
         if ((first || map_cache_behind(s->map)) && map_cache_refresh(s->map, &ask, 0) != OK)
             log_line(LOG_DEBUG, "server", "the cluster map could not be fetched, asking again");
+        if (sys_now() >= next_learn) {
+            metadata_learn(s->metadata, sys_now() + PULSE_ASK);
+            next_learn = sys_now() + s->timeouts.heartbeat;
+        }
         if (s->gateway && sys_now() >= next_beat) {
             beat(s, &arena);
             next_beat = sys_now() + s->timeouts.heartbeat;

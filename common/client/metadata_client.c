@@ -129,7 +129,8 @@ static enum err attempt(struct metadata_client *c, size_t i, const struct reques
         if (e != OK)
             return err_retryable(e) ? e : ERR_UNAVAILABLE;
         sys_mutex_lock(&c->lock);
-        c->members[i].peer = m.peer;
+        if (strcmp(c->members[i].address, m.address) == 0) /* nobody else has its place by now */
+            c->members[i].peer = m.peer;
         sys_mutex_unlock(&c->lock);
     }
     return rpc_control_call(m.peer, &mine, type, body, reply_type(type), arena, reply);
@@ -146,8 +147,28 @@ static size_t find_member(const struct metadata_client *c, const MemberInfo *m)
     return k;
 }
 
-/* Member *target does not lead: ask it who does, remember the members that it knows, and turn to the
- * leader. False when it does not know either. */
+/* Locked. When there is no other place, a new one takes that of one that is none any more: the first behind
+ * the one that was asked, since that is who is asked next. */
+static enum err add_listed(struct metadata_client *c, const Members *members, const char *address,
+                           size_t asked)
+{
+    enum err e = add_member(c, address);
+    for (size_t i = 1; e != OK && i < c->member_count; i++) {
+        size_t k = (asked + i) % c->member_count;
+        bool listed = c->members[k].local;
+        for (size_t n = 0; !listed && n < members->n_members; n++)
+            listed = strcmp(members->members[n]->address, c->members[k].address) == 0;
+        if (listed || strlen(address) >= METADATA_ADDRESS_MAX)
+            continue;
+        c->members[k] = (struct member){0};
+        memcpy(c->members[k].address, address, strlen(address) + 1);
+        e = OK;
+    }
+    return e;
+}
+
+/* Asks member *target who the members are, and remembers them; *target is the leader then. False when
+ * it does not know who leads. */
 static bool follow(struct metadata_client *c, const struct request_context *request,
                    struct arena *arena, size_t *target)
 {
@@ -156,20 +177,36 @@ static bool follow(struct metadata_client *c, const struct request_context *requ
     if (attempt(c, *target, request, MSG_MEMBERS, &ask.base, arena, &reply) != OK || !reply)
         return false;
     const Members *members = (const Members *)reply;
+    const size_t asked = *target;
     bool found = false;
     sys_mutex_lock(&c->lock);
     for (size_t i = 0; i < members->n_members; i++) {
         const MemberInfo *m = members->members[i];
         size_t k = find_member(c, m);
-        if (k == c->member_count && (!m->address[0] || add_member(c, m->address) != OK))
+        if (k == c->member_count &&
+            (!m->address[0] || add_listed(c, members, m->address, asked) != OK))
             continue;
         if (m->id == members->leader) {
             found = true;
-            *target = k;
+            *target = find_member(c, m);
         }
     }
     sys_mutex_unlock(&c->lock);
     return found;
+}
+
+void metadata_learn(struct metadata_client *c, int64_t deadline)
+{
+    const struct request_context request = {.deadline = deadline};
+    struct arena arena;
+    arena_init(&arena);
+    sys_mutex_lock(&c->lock);
+    size_t target = c->leader;
+    bool remote = !c->members[target].local;
+    sys_mutex_unlock(&c->lock);
+    if (remote && !follow(c, &request, &arena, &target))
+        log_line(LOG_DEBUG, "client", "the members could not be asked for, asking again");
+    arena_release(&arena);
 }
 
 static void note_leader(struct metadata_client *c, size_t i)

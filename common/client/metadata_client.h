@@ -56,6 +56,9 @@ enum err metadata_query(struct metadata_client *c, const struct request_context 
 enum err metadata_call_leader(struct metadata_client *c, const struct request_context *request,
                               uint16_t type, const ProtobufCMessage *body, struct arena *arena,
                               ProtobufCMessage **reply) MUST_USE;
+/* Asks who the members are now: one attempt. A client that lives long calls it every few seconds, or all
+ * that it knows may have been replaced before it meets one that does not lead. */
+void metadata_learn(struct metadata_client *c, int64_t deadline);
 /* What one reachable member knows of the group; never needs a leader. */
 enum err metadata_members(struct metadata_client *c, const struct request_context *request,
                           struct arena *arena, Members **members) MUST_USE;
