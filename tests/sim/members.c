@@ -132,6 +132,11 @@ static bool go_on(struct nemesis *n, uint32_t post)
                                          "closed"};
     unsigned before = n->post[post].stage;
     bool done = step(n, post);
+    if (before == POST_REMOVE && n->post[post].stage != before)
+        n->removed = true;
+    /* Who lives learns within a second who has joined, before an operator removes another one. */
+    if (before == POST_JOIN && done)
+        sys_sleep_until(sys_now() + NOTICE);
     if (n->post[post].stage != before)
         log_info("members", "metadata-%u: %s", post + 1, stages[n->post[post].stage]);
     return done;

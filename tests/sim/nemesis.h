@@ -59,6 +59,7 @@ struct nemesis {
     uint32_t undo_count;
     int64_t harmed_until[SIM_METADATA_MAX];
     struct post post[SIM_METADATA_MAX];
+    bool removed; /* a member was */
     int64_t skewed_until;
     bool lost; /* the victim's disk has been wiped or given up */
     /* the next request of that kind is struck */

@@ -2,10 +2,12 @@
 #include <string.h>
 #include "common/sys/sim/sim.h"
 #include "tests/sim/nemesis.h"
+#include "tests/sim/rare.h"
 
 #define IDLE         (20 * SYS_MS)
 #define ON_SIGHT     (2 * SYS_MS)
 #define GIVE_UP      (5 * SYS_SECOND)
+#define SILENT_FOR   (30 * SYS_SECOND)
 #define BIT(kind)    (UINT64_C(1) << FAULT_##kind)
 #define HARMS_VICTIM (BIT(READ_ERROR) | BIT(ROT) | BIT(BAD_SECTORS) | BIT(LIE))
 
@@ -153,6 +155,38 @@ static void take_all_in(struct nemesis *n)
     }
 }
 
+static uint32_t silent(struct nemesis *n, bool start)
+{
+    struct sim_cluster *c = n->f->cluster;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < sim_disk_count(c); i++) {
+        const struct cluster_disk *d = disk_numbered(n, i);
+        if (!d || d->admin != DISK_IN || d->up)
+            continue;
+        count++;
+        if (start) {
+            sim_crash(sim_disk_pid(c, i));
+            rare_note(RARE_STARTED);
+        }
+    }
+    return count;
+}
+
+/* A chunkserver that was cut off while all members were replaced that it knew finds nobody: it is started
+ * again, and its configuration names the members of today. */
+static void start_the_silent(struct nemesis *n)
+{
+    int64_t until = sys_now() + SILENT_FOR;
+    bool all = !n->removed;
+    while (!all && sys_now() < until && !n->f->work->failed) {
+        all = view(n) && silent(n, false) == 0;
+        if (!all)
+            sys_sleep_until(sys_now() + SYS_SECOND);
+    }
+    if (!all && view(n))
+        silent(n, true);
+}
+
 /* A disk that has failed or was given up, and was not emptied, is: else there may be too few. */
 static void replace_failed(struct nemesis *n)
 {
@@ -178,6 +212,8 @@ void operator_settle(struct nemesis *n)
     members_settle(n);
     if (!n->f->work->failed)
         take_all_in(n);
+    if (!n->f->work->failed)
+        start_the_silent(n);
     if (!n->f->work->failed)
         replace_failed(n);
     if (n->view_open)

@@ -3,18 +3,19 @@
 #pragma once
 #include <stdint.h>
 
-#define RARE_LIST(X)                                         \
-    X(INSTALL, "snapshots installed")                        \
-    X(COMPACTION, "logs compacted")                          \
-    X(LEADER_LEAVES, "leaders removed")                      \
-    X(FOLLOW, "shards copied after a placement had changed") \
-    X(STALE_SLOT, "requests refused for an older placement") \
-    X(SESSION_EXPIRED, "expired sessions")                   \
-    X(SESSION_AGAIN, "results told again to a session")      \
-    X(SDK_AGAIN, "results told again to an SDK")             \
-    X(REBUILD, "shards rebuilt")                             \
-    X(BREAKER, "calls that a breaker refused")               \
-    X(ROT_REFUSED, "members that refused to start over rot") \
+#define RARE_LIST(X)                                             \
+    X(INSTALL, "snapshots installed")                            \
+    X(COMPACTION, "logs compacted")                              \
+    X(LEADER_LEAVES, "leaders removed")                          \
+    X(FOLLOW, "shards copied after a placement had changed")     \
+    X(STALE_SLOT, "requests refused for an older placement")     \
+    X(SESSION_EXPIRED, "expired sessions")                       \
+    X(SESSION_AGAIN, "results told again to a session")          \
+    X(SDK_AGAIN, "results told again to an SDK")                 \
+    X(REBUILD, "shards rebuilt")                                 \
+    X(BREAKER, "calls that a breaker refused")                   \
+    X(STARTED, "chunkservers started again to find new members") \
+    X(ROT_REFUSED, "members that refused to start over rot")     \
     X(ROT_UNNOTICED, "members that started in spite of rot")
 
 enum rare {
