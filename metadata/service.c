@@ -133,6 +133,7 @@ static void changed(void *arg, const struct raft_status *status)
 
 static void queue_job(struct metadata_service *s, struct job *j)
 {
+    j->next = NULL; /* it may have been queued before, with others behind it */
     sys_mutex_lock(&s->queue_lock);
     bool taken = !s->stopping && s->queue_length < SERVICE_QUEUE_MAX;
     if (taken) {
