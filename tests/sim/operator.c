@@ -187,6 +187,29 @@ static void start_the_silent(struct nemesis *n)
         silent(n, true);
 }
 
+/* A disk that could not be opened is left out until its server is started again; when it is left out then
+ * too, it is given up, and emptied. */
+static void open_victim(struct nemesis *n)
+{
+    struct sim_cluster *c = n->f->cluster;
+    uint32_t victim = n->f->victim;
+    char path[SIM_PATH];
+    for (int i = 0; i < 2 && !c->embedded && !c->disk_ids[victim]; i++) {
+        sim_crash(sim_disk_pid(c, victim));
+        sim_disk_path(c, victim, path);
+        if (i > 0 && sim_disk_wipe(sim_disk_host(c, victim), path) != OK)
+            workload_fail(n->f->work, "the victim's disk cannot be wiped");
+        sys_sleep_until(sys_now() + 2 * GIVE_UP);
+        while (i > 0 && !view(n) && !n->f->work->failed)
+            sys_sleep_until(sys_now() + SYS_SECOND);
+        for (size_t d = 0; i > 0 && !n->f->work->failed && d < n->view.map->disk_count; d++) {
+            const struct cluster_disk *one = &n->view.map->disks[d];
+            if (one->admin == DISK_IN && !one->up && !set_state(n, one->id, DISK_FAILED))
+                workload_fail(n->f->work, "the victim's disk cannot be given up");
+        }
+    }
+}
+
 /* A disk that has failed or was given up, and was not emptied, is: else there may be too few. */
 static void replace_failed(struct nemesis *n)
 {
@@ -196,6 +219,7 @@ static void replace_failed(struct nemesis *n)
         return;
     /* A failed sync fails the disk; the word of it takes a moment. */
     sys_sleep_until(sys_now() + GIVE_UP);
+    open_victim(n);
     while (!view(n) && !f->work->failed)
         sys_sleep_until(sys_now() + SYS_SECOND);
     const struct cluster_disk *disk = f->work->failed ? NULL : disk_numbered(n, f->victim);
