@@ -101,8 +101,12 @@ static bool step(struct nemesis *n, uint32_t post)
         return true;
     }
     case POST_EMPTY:
+        /* One that is started again with --join before it is stopped has joined anew: it must run to be
+         * removed once more, when without it there is no majority. */
         stop(n, post);
-        if (by_id(m, p->id)) { /* it was started again before, and had joined anew */
+        m = by_id(m, p->id) ? m : ask(n);
+        if (!m || by_id(m, p->id)) {
+            n->f->cluster->member_down[post] = false;
             p->stage = POST_REMOVE;
             return true;
         }
