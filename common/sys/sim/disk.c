@@ -23,7 +23,7 @@ static struct disk_rule *rule_for(struct host *h, const char *path)
         if (!h->rules[i].path[0] && !unused)
             unused = &h->rules[i];
     }
-    assert(unused && "at most 16 disk rules a host");
+    assert(unused && "at most DISK_RULES a host");
     snprintf(unused->path, sizeof unused->path, "%s", path);
     return unused;
 }

@@ -170,7 +170,7 @@ struct disk_rule {
     int64_t slow_ns, stall_ns;
     uint64_t stall_one_in; /* 0: never */
 };
-enum { DISK_RULES = 16 };
+enum { DISK_RULES = 64 };
 struct host {
     uint32_t number;
     struct host *next;
