@@ -72,6 +72,7 @@ static void heal(struct nemesis *n)
     struct sim_cluster *c = n->f->cluster;
     n->aim.armed = false;
     n->reply.armed = false;
+    n->outage.armed = false;
     nemesis_undo_due(n, INT64_MAX);
     for (uint32_t i = 0; i < sim_disk_count(c); i++) {
         char store[SIM_PATH], path[SIM_PATH + 16];

@@ -75,6 +75,11 @@ struct nemesis {
         uint64_t
             applied; /* the highest index so far: a write is struck where it is applied first */
     } reply;
+    /* all chunkservers crash when the next object is there */
+    struct outage {
+        bool armed;
+        uint64_t dice;
+    } outage;
     uint64_t puts_seen;
     struct errand errand;
     bool ending;

@@ -76,6 +76,24 @@ static void strike(struct nemesis *n, uint32_t host)
     }
 }
 
+/* An object that is there has its shards. In the embedded form everything goes. */
+static void outage(struct nemesis *n, const Command *command)
+{
+    struct sim_cluster *c = n->f->cluster;
+    if (!n->outage.armed || command->body_case != COMMAND__BODY_PUT_OBJECT ||
+        command->put_object->n_durable == 0)
+        return;
+    n->outage.armed = false;
+    if (c->embedded) {
+        sim_restart_after(sim_self(), nemesis_time(&n->outage.dice, 2 * SYS_SECOND));
+        sim_crash_at(sim_self(), 1 + nemesis_below(&n->outage.dice, POINTS));
+    }
+    for (uint32_t i = 0; i < c->chunk_count; i++) {
+        sim_restart_after(c->chunks[i], nemesis_time(&n->outage.dice, 3 * SYS_SECOND));
+        sim_crash(c->chunks[i]);
+    }
+}
+
 void nemesis_applied(void *nemesis, uint64_t index, const void *command, size_t bytes)
 {
     struct nemesis *n = nemesis;
@@ -84,11 +102,14 @@ void nemesis_applied(void *nemesis, uint64_t index, const void *command, size_t 
     if (index <= n->reply.applied)
         return;
     n->reply.applied = index;
-    if (!n->reply.armed)
+    if (!n->reply.armed && !n->outage.armed)
         return;
     arena_init(&arena);
-    bool wanted = message_unpack(&command__descriptor, &arena, command, bytes, &m) == OK &&
-                  is_write((const Command *)m, n->reply.conditional);
+    bool wanted = false;
+    if (message_unpack(&command__descriptor, &arena, command, bytes, &m) == OK) {
+        outage(n, (const Command *)m);
+        wanted = n->reply.armed && is_write((const Command *)m, n->reply.conditional);
+    }
     arena_release(&arena);
     if (!wanted)
         return;

@@ -206,6 +206,8 @@ static bool pause_one(struct nemesis *n)
     return true;
 }
 
+static bool prepare_outage(struct nemesis *n);
+
 static bool strike_process(struct nemesis *n, enum fault kind)
 {
     struct sim_cluster *c = n->f->cluster;
@@ -230,7 +232,7 @@ static bool strike_process(struct nemesis *n, enum fault kind)
         return true;
     case FAULT_BLACKOUT:
         if (below(n, 8))
-            return false;
+            return below(n, 3) == 0 && prepare_outage(n);
         blackout(n);
         return true;
     default:
@@ -333,6 +335,20 @@ static uint64_t some_offset(struct nemesis *n)
     uint64_t first = (1 + (blocks < 8 ? 8 : blocks)) * SYS_BLOCK;
     uint64_t offset = below(n, EXTENT_BYTES);
     return below(n, 2) ? first + offset / 8 : offset;
+}
+
+/* The chunkservers' power is to fail when the next write has been applied: by then its shards are durable,
+ * with slow disks, too. */
+static bool prepare_outage(struct nemesis *n)
+{
+    if (n->outage.armed)
+        return false;
+    n->outage.armed = true;
+    for (uint32_t i = 0; i < sim_disk_count(n->f->cluster) && n->undo_count < UNDOS_MAX / 2; i++)
+        if (below(n, 4))
+            (void)slow_or_hang(n, true, sim_disk_host(n->f->cluster, i), i, 6 * SYS_SECOND);
+    n->outage.dice = below(n, UINT64_MAX);
+    return true;
 }
 
 static bool harm_victim(struct nemesis *n, enum fault kind)
