@@ -127,11 +127,13 @@ enum err server_join(struct server *s)
     Join join = JOIN__INIT;
     join.id = metadata_service_member(s->members[0]);
     join.address = arena_string(&arena, s->config->metadata_listen);
-    enum err e = OK;
-    while (!is_voter(s, &arena)) {
+    enum err e;
+    for (;;) {
         ProtobufCMessage *reply = NULL;
         struct request_context ask = {.deadline = sys_now() + 3 * ASK_FOR};
-        e = metadata_call_leader(s->metadata, &ask, MSG_JOIN, &join.base, &arena, &reply);
+        e = is_voter(s, &arena)
+                ? OK
+                : metadata_call_leader(s->metadata, &ask, MSG_JOIN, &join.base, &arena, &reply);
         if (e == OK)
             break;
         log_info("server", "not a voter yet: %s", err_text(e));
