@@ -61,7 +61,8 @@ struct nemesis {
     struct post post[SIM_METADATA_MAX];
     bool removed; /* a member was */
     int64_t skewed_until;
-    bool lost; /* the victim's disk has been wiped or given up */
+    bool lost;       /* the victim's disk has been wiped or given up */
+    disk_id to_fail; /* .. and is still to be called failed; 0: it is */
     /* the next request of that kind is struck */
     struct aim {
         bool armed;

@@ -45,6 +45,16 @@ static const struct cluster_disk *disk_numbered(const struct nemesis *n, uint32_
 
 /* ---- errands ---- */
 
+static void fail_lost(struct nemesis *n, const bool *enough)
+{
+    while (n->to_fail && !*enough) {
+        if (set_state(n, n->to_fail, DISK_FAILED))
+            n->to_fail = 0;
+        else
+            sys_sleep_until(sys_now() + 500 * SYS_MS);
+    }
+}
+
 /* The victim's disk is given up; with wipe, its process dies first and comes back with an empty one. */
 static bool lose_disk(struct nemesis *n, bool wipe, uint64_t *dice)
 {
@@ -57,7 +67,7 @@ static bool lose_disk(struct nemesis *n, bool wipe, uint64_t *dice)
     if (!disk || disk->admin != DISK_IN)
         return false;
     n->lost = true;
-    disk_id id = disk->id;
+    n->to_fail = disk->id;
     if (wipe) {
         int pid = sim_disk_pid(c, victim);
         sim_disk_path(c, victim, path);
@@ -66,8 +76,7 @@ static bool lose_disk(struct nemesis *n, bool wipe, uint64_t *dice)
         if (sim_disk_wipe(sim_disk_host(c, victim), path) != OK)
             return false;
     }
-    while (!set_state(n, id, DISK_FAILED) && !n->ending)
-        sys_sleep_until(sys_now() + 500 * SYS_MS);
+    fail_lost(n, &n->ending);
     return true;
 }
 
@@ -233,6 +242,9 @@ static void replace_failed(struct nemesis *n)
 
 void operator_settle(struct nemesis *n)
 {
+    while (n->to_fail && !n->f->work->failed && !view(n))
+        sys_sleep_until(sys_now() + SYS_SECOND);
+    fail_lost(n, &n->f->work->failed);
     members_settle(n);
     if (!n->f->work->failed)
         take_all_in(n);
