@@ -149,14 +149,23 @@ void operator_stop(struct nemesis *n)
 
 /* ---- the end ---- */
 
-/* All disks that have not failed are in again, so that there is room for all slots. */
+/* Whether a server has the disk: an embedded one puts a disk out that is in no directory any more. */
+static bool somewhere(const struct nemesis *n, disk_id id)
+{
+    for (uint32_t i = 0; i < sim_disk_count(n->f->cluster); i++)
+        if (n->f->cluster->disk_ids[i] == id)
+            return true;
+    return false;
+}
+
+/* All disks that are there and have not failed are in again, so that there is room for all slots. */
 static void take_all_in(struct nemesis *n)
 {
     for (bool all = false; !all && !n->f->work->failed;) {
         all = view(n);
         for (size_t i = 0; all && i < n->view.map->disk_count; i++) {
             const struct cluster_disk *d = &n->view.map->disks[i];
-            if (d->admin == DISK_DRAINING || d->admin == DISK_OUT)
+            if ((d->admin == DISK_DRAINING || d->admin == DISK_OUT) && somewhere(n, d->id))
                 all = set_state(n, d->id, DISK_IN);
         }
         if (!all)
