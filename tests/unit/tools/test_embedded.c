@@ -221,7 +221,7 @@ static void grows(void)
     end();
 }
 
-/* Crashes at every so many steps of the start that replaces two members, twice in a row. */
+/* Crashes at a dozen steps of the start that replaces two members, twice in a row. */
 static void crashes(void)
 {
     begin(DIRECTORIES, 4, 2, MEMBERS);
@@ -230,7 +230,7 @@ static void crashes(void)
     lose(4);
     sim_restart(rig.pid);
     CHECK(await_whole(MEMBERS));
-    uint64_t points = sim_points(rig.pid), step = points / 40 + 1;
+    uint64_t points = sim_points(rig.pid), step = points / 12 + 1;
     for (uint64_t at = step / 2; at < points; at += step) {
         kill_server();
         lose(1 + (unsigned)(at / step) % DIRECTORIES);
