@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "common/sys/sim/sim.h"
+#include "tests/sim/durable.h"
 #include "tests/sim/nemesis.h"
 #include "tests/sim/storm.h"
 #include "tests/sim/watch.h"
@@ -167,6 +168,7 @@ void scenario_run(const struct plan *plan, struct outcome *out)
     faults.on &= plan->kinds;
     workload_init(&work);
     watch_start(&work);
+    durable_start(&work);
     sim_cluster_start(&cluster);
     cluster.client = sim_spawn("client", SIM_CLIENT_HOST, workload_main, &work);
     sim_restart_after(cluster.client, cluster.restart_after);
