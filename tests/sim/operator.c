@@ -249,12 +249,28 @@ static void replace_failed(struct nemesis *n)
         workload_fail(f->work, "the victim's disk cannot be wiped");
 }
 
+/* A disk that could not be opened, for want of space, stays left out until its server starts anew. */
+static void open_left_out(struct nemesis *n)
+{
+    struct sim_cluster *c = n->f->cluster;
+    bool any = false;
+    for (uint32_t i = 0; !c->embedded && i < sim_disk_count(c); i++) {
+        if (c->disk_ids[i] || i == n->f->victim)
+            continue;
+        sim_crash(sim_disk_pid(c, i));
+        any = true;
+    }
+    if (any)
+        sys_sleep_until(sys_now() + 2 * GIVE_UP);
+}
+
 void operator_settle(struct nemesis *n)
 {
     while (n->to_fail && !n->f->work->failed && !view(n))
         sys_sleep_until(sys_now() + SYS_SECOND);
     fail_lost(n, &n->f->work->failed);
     members_settle(n);
+    open_left_out(n);
     if (!n->f->work->failed)
         take_all_in(n);
     if (!n->f->work->failed)
