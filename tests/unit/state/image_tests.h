@@ -31,12 +31,43 @@ static uint8_t *read_all(struct state_image *i, size_t piece, size_t *n)
     return all;
 }
 
+/* One command of one session, the same each time; the index at which it was carried out. */
+static uint64_t in_session(struct fixture *f)
+{
+    uint8_t id[16] = {9};
+    struct fx_write w;
+    Command c = COMMAND__INIT;
+    fx_write_init(f, &w, 0);
+    w.put.key = fx_text("of a session");
+    w.body.inline_data = fx_text("once");
+    w.head.size = 4;
+    w.head.etag = fx_text("once");
+    c.body_case = COMMAND__BODY_PUT_OBJECT;
+    c.put_object = &w.put;
+    c.client = fx_bytes(id, sizeof id);
+    c.sequence = 1;
+    Result *r = fx_apply(f, &c);
+    return CHECK_OK(r->error) ? r->index : 0;
+}
+
+static uint64_t first_in_session(struct fixture *f)
+{
+    uint8_t id[16] = {9};
+    RegisterClient body = REGISTER_CLIENT__INIT;
+    body.client = fx_bytes(id, sizeof id);
+    body.slots = 1;
+    body.name = "gateway";
+    CHECK_OK(fx_register_client(f, &body)->error);
+    return in_session(f);
+}
+
 static void populate(struct fixture *f, unsigned objects)
 {
     char key[32], text[4000];
     memset(text, 'x', sizeof text);
     text[sizeof text - 1] = 0;
     fx_populate(f);
+    (void)first_in_session(f);
     for (unsigned i = 0; i < objects; i++) {
         snprintf(key, sizeof key, "key-%u", i);
         memcpy(text, key, strlen(key));
@@ -97,6 +128,9 @@ static void there_and_back(void)
     CHECK_EQ(fx_status(&f)->status->state_hash, fx_status(&g)->status->state_hash);
     CHECK_EQ(state_epoch(g.state), state_epoch(f.state));
     /* Both go on alike, and a copy's image is the same bytes. */
+    uint64_t once = in_session(&f);
+    CHECK(once < at.index);
+    CHECK_EQ(in_session(&g), once); /* told again, not carried out again */
     fx_put_inline(&f, "more", "text");
     g.writes = f.writes - 1;
     fx_put_inline(&g, "more", "text");
