@@ -6,7 +6,7 @@
 
 enum { OPERATION_TARGET = 128 };
 
-/* The name of a key in the history, "work/3" or "claim/3"; its target is "/bucket/" and the name. */
+/* The name of a key in the history, "keys/3" or "claim/3"; its target is "/bucket/" and the name. */
 void operation_target(uint32_t key, char out[OPERATION_TARGET]);
 const char *operation_name(const char *target);
 

@@ -9,7 +9,7 @@ enum { TRIES = 3, ID = 40, BODY_UNIQUE = 16 };
 void operation_target(uint32_t key, char out[OPERATION_TARGET])
 {
     if (key < WORK_KEYS_MAX)
-        snprintf(out, OPERATION_TARGET, "/bucket/work/%u", key);
+        snprintf(out, OPERATION_TARGET, "/bucket/keys/%u", key);
     else
         snprintf(out, OPERATION_TARGET, "/bucket/claim/%u", key - WORK_KEYS_MAX);
 }
