@@ -83,28 +83,9 @@ enum err driver_read_start(struct driver *d, bool lease, driver_read_done *done,
     return OK;
 }
 
-/* What is rare: bounded by one number for all. */
-static enum err item_start(struct driver *d, enum driver_item_type type, raft_id member,
+/* What is rare: bounded by one number for all. address may be NULL. */
+static enum err item_start(struct driver *d, const struct driver_item *what, const char *address,
                            driver_proposed *done, void *arg)
-{
-    sys_mutex_lock(&d->lock);
-    enum err e = d->stopping                               ? ERR_STOPPING
-                 : d->changes_queued >= DRIVER_CHANGES_MAX ? ERR_BUSY
-                                                           : OK;
-    if (e) {
-        sys_mutex_unlock(&d->lock);
-        return e;
-    }
-    d->changes_queued++;
-    struct driver_item *item = new_item(type, arg);
-    item->member = member;
-    item->done = done;
-    queue_item(d, item);
-    return OK;
-}
-
-static enum err change_start(struct driver *d, enum raft_change_type change, raft_id member,
-                             const char *address, driver_proposed *done, void *arg)
 {
     if (address && strlen(address) > RAFT_ADDRESS_MAX)
         return ERR_TOO_BIG;
@@ -117,9 +98,9 @@ static enum err change_start(struct driver *d, enum raft_change_type change, raf
         return e;
     }
     d->changes_queued++;
-    struct driver_item *item = new_item(ITEM_CHANGE, arg);
-    item->change = change;
-    item->member = member;
+    struct driver_item *item = new_item(what->type, arg);
+    item->change = what->change;
+    item->member = what->member;
     item->done = done;
     if (address)
         item->address = memcpy(sys_alloc(strlen(address) + 1), address, strlen(address) + 1);
@@ -231,14 +212,16 @@ enum err driver_change(struct driver *d, enum raft_change_type change, raft_id m
                        const char *address, int64_t deadline)
 {
     struct waiter *w = waiter_new();
-    return wait_for(w, change_start(d, change, member, address, proposed, w), deadline, NULL);
+    const struct driver_item item = {.type = ITEM_CHANGE, .change = change, .member = member};
+    return wait_for(w, item_start(d, &item, address, proposed, w), deadline, NULL);
 }
 
 enum err driver_compact(struct driver *d, int64_t deadline, uint64_t *index)
 {
     struct waiter *w = waiter_new();
     struct driver_result result = {0};
-    enum err e = wait_for(w, item_start(d, ITEM_COMPACT, 0, proposed, w), deadline, &result);
+    const struct driver_item item = {.type = ITEM_COMPACT};
+    enum err e = wait_for(w, item_start(d, &item, NULL, proposed, w), deadline, &result);
     *index = result.index;
     return e;
 }
@@ -246,7 +229,8 @@ enum err driver_compact(struct driver *d, int64_t deadline, uint64_t *index)
 enum err driver_transfer(struct driver *d, raft_id member, int64_t deadline)
 {
     struct waiter *w = waiter_new();
-    return wait_for(w, item_start(d, ITEM_TRANSFER, member, proposed, w), deadline, NULL);
+    const struct driver_item item = {.type = ITEM_TRANSFER, .member = member};
+    return wait_for(w, item_start(d, &item, NULL, proposed, w), deadline, NULL);
 }
 
 /* ---- asking ---- */
