@@ -34,7 +34,9 @@
  *      needed for them.
  *  L6  A segment is recycled only after a compact record that allows it is durable, lowest first.
  *  L7  The incarnation makes every batch differ from what an earlier run wrote at the same place,
- *      so what lies behind a cut tail can never chain to what is written over its beginning. */
+ *      so what lies behind a cut tail can never chain to what is written over its beginning.
+ *  L8  A commit hint speaks of the log as its own batch leaves it: it is in no batch before the one
+ *      that truncates what conflicts with it, or a crash between the two would commit that. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

@@ -192,13 +192,13 @@ static size_t cut_batch(const struct log_store *s, const struct raft_entry *entr
 
 void log_store_append(struct log_store *s, const struct log_append *a)
 {
-    if (a->commit > s->hard.commit)
-        s->hard.commit = a->commit;
     size_t done = 0, extra = 4 * (LOG_RECORD_HEADER + 16);
     bool first = true;
     do {
         size_t bytes, n = cut_batch(s, a->entries + done, a->count - done, &bytes);
-        log_store_make_room(s, bytes + extra);
+        log_store_make_room(s, bytes + extra); /* its batches know what was committed before: L8 */
+        if (a->commit > s->hard.commit)
+            s->hard.commit = a->commit;
         log_store_batch_begin(s);
         if (first && a->hard) {
             s->hard.term = a->hard->term;

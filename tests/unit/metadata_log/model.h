@@ -80,6 +80,16 @@ static inline bool model_is(const struct model_state *s, uint64_t least,
     return true;
 }
 
+/* Of what came back, no more is called committed than was, and of the log that it was committed in. */
+static inline bool model_commit_holds(const struct model *m, const struct log_recovery *r,
+                                      const struct raft_entries *e)
+{
+    for (size_t i = 0; i < e->n && e->v[i].index <= r->hard.commit; i++)
+        if (e->v[i].index > m->maybe.hard.commit || !model_equal(&m->maybe, &e->v[i]))
+            return false;
+    return true;
+}
+
 static inline bool model_read_all(struct log_store *s, const struct log_recovery *r,
                                   struct raft_entries *out)
 {
@@ -118,6 +128,11 @@ static inline void model_compare(struct model *m, struct log_store *s, const str
     bool hard_sure = r->hard.term == m->sure.hard.term && r->hard.vote == m->sure.hard.vote;
     bool hard_maybe = r->hard.term == m->maybe.hard.term && r->hard.vote == m->maybe.hard.vote;
     CHECK(hard_sure || hard_maybe);
+    CHECK(r->hard.commit >= m->sure.hard.commit);
+    suite_check(model_commit_holds(m, r, &all), __FILE__, __LINE__,
+                "committed up to %llu, was up to %llu; sure ..%llu, maybe ..%llu",
+                (unsigned long long)r->hard.commit, (unsigned long long)m->maybe.hard.commit,
+                (unsigned long long)m->sure.last, (unsigned long long)m->maybe.last);
     m->recovered_maybe += !is_sure;
     m->cut += r->cut_bytes != 0;
     if (!is_sure)
@@ -143,9 +158,10 @@ static inline void model_append(struct model *m, struct log_store *s)
         hard.vote = model_roll(m, 5);
         a.hard = &hard;
     }
-    if (model_roll(m, 8) == 0 && t->last > t->base + 1) {
-        uint64_t room = t->last - t->base - 1 < 12 ? t->last - t->base - 1 : 12;
-        a.truncate_from = t->last - model_roll(m, room + 1);
+    uint64_t kept = hard.commit > t->base + 1 ? hard.commit : t->base + 1;
+    if (model_roll(m, 8) == 0 && t->last > kept) {
+        uint64_t room = t->last - kept < 12 ? t->last - kept : 12;
+        a.truncate_from = t->last - model_roll(m, room);
         t->last = a.truncate_from - 1;
     }
     struct raft_entries entries = {0};
@@ -164,6 +180,9 @@ static inline void model_append(struct model *m, struct log_store *s)
         raft_entries_push(&entries, &e);
         raft_payload_unref(e.payload);
     }
+    if (model_roll(m, 2) && t->last > hard.commit)
+        hard.commit += 1 + model_roll(m, t->last - hard.commit);
+    a.commit = hard.commit;
     t->hard = hard;
     a.entries = entries.v;
     a.count = entries.n;
@@ -175,9 +194,9 @@ static inline void model_append(struct model *m, struct log_store *s)
 static inline void model_compact(struct model *m, struct log_store *s)
 {
     struct model_state *t = &m->maybe;
-    if (t->last - t->base < 30)
+    if (t->hard.commit < t->base + 30)
         return;
-    uint64_t base = t->base + 1 + model_roll(m, t->last - t->base - 1);
+    uint64_t base = t->base + 1 + model_roll(m, t->hard.commit - t->base - 1);
     while (t->base < base)
         if (t->v[++t->base % MODEL_ENTRIES].configuration)
             t->configuration = t->base;
@@ -185,18 +204,19 @@ static inline void model_compact(struct model *m, struct log_store *s)
     m->sure = m->maybe;
 }
 
-/* To before, at or behind the last entry. */
+/* To before, at or behind the last entry; behind what is committed. */
 static inline void model_reset(struct model *m, struct log_store *s)
 {
     struct model_state *t = &m->maybe;
-    uint64_t index = t->base + 1 + model_roll(m, t->last - t->base + 20);
+    uint64_t known = t->hard.commit > t->base ? t->hard.commit : t->base;
+    uint64_t index = known + 1 + model_roll(m, t->last - known + 20);
     uint8_t bytes[100];
     model_fill(++m->seed_next, bytes, sizeof bytes);
     struct raft_entry c = {.index = index - model_roll(m, 3),
                            .type = RAFT_ENTRY_CONFIGURATION,
                            .payload = raft_payload_new(bytes, sizeof bytes)};
     t->configuration = c.index;
-    t->base = t->last = index;
+    t->base = t->last = t->hard.commit = index;
     t->v[index % MODEL_ENTRIES] =
         (struct model_entry){.term = t->hard.term, .seed = m->seed_next, .length = 0};
     log_store_reset(s, index, t->hard.term, &c);
