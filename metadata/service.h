@@ -65,6 +65,9 @@ enum err metadata_service_lead(struct metadata_service *s, struct shard_client *
 void metadata_service_stop(struct metadata_service *s);
 
 uint64_t metadata_service_member(const struct metadata_service *s);
+/* Whether a committed configuration makes it a voter. One that is only in the log acts already, but may be
+ * overruled yet. */
+bool metadata_service_votes(const struct metadata_service *s);
 /* Appends its routes; room for METADATA_ROUTES of them. */
 enum { METADATA_ROUTES = 9 };
 size_t metadata_service_routes(struct metadata_service *s, struct rpc_route *out);

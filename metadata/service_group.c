@@ -43,6 +43,18 @@ void service_group_describe(struct metadata_service *s, struct arena *arena, Mem
     service_notes_describe(s, out);
 }
 
+bool metadata_service_votes(const struct metadata_service *s)
+{
+    struct driver_status *status = sys_alloc(sizeof *status);
+    driver_status(s->driver, status);
+    const struct raft_member *self =
+        raft_configuration_find(&status->raft.configuration, s->identity.member);
+    bool votes = self && (self->roles & RAFT_VOTER) &&
+                 status->raft.configuration_index <= status->raft.commit;
+    sys_free(status);
+    return votes;
+}
+
 /* Learner first, voter as soon as it has caught up. */
 enum err service_group_join(struct metadata_service *s, const Join *body, int64_t deadline)
 {

@@ -105,21 +105,6 @@ enum err server_prepare_member(struct server *s)
     return OK;
 }
 
-/* Whether this member is a voter of the group, as the group says. */
-static bool is_voter(struct server *s, struct arena *arena)
-{
-    Members *members = NULL;
-    Members ask = MEMBERS__INIT;
-    ProtobufCMessage *reply = NULL;
-    if (metadata_service_call(s->members[0], MSG_MEMBERS, &ask.base, arena, 0, &reply) != OK)
-        return false;
-    members = (Members *)reply;
-    for (size_t i = 0; i < members->n_members; i++)
-        if (members->members[i]->id == metadata_service_member(s->members[0]))
-            return members->members[i]->voter;
-    return false;
-}
-
 enum err server_join(struct server *s)
 {
     struct arena arena;
@@ -131,7 +116,7 @@ enum err server_join(struct server *s)
     for (;;) {
         ProtobufCMessage *reply = NULL;
         struct request_context ask = {.deadline = sys_now() + 3 * ASK_FOR};
-        e = is_voter(s, &arena)
+        e = metadata_service_votes(s->members[0])
                 ? OK
                 : metadata_call_leader(s->metadata, &ask, MSG_JOIN, &join.base, &arena, &reply);
         if (e == OK)
