@@ -319,13 +319,19 @@ static void check_chunks(struct checking *c)
                   (unsigned long long)c->known, (unsigned long long)c->named);
 }
 
-/* The embedded form: as many members vote as its pool asks for, and each of them answers, also after a
- * directory went with its member. */
+/* Of the embedded form: as its pool asks for, of its directories. */
+static uint32_t members_wanted(const struct sim_cluster *c)
+{
+    uint32_t wanted = 2 * c->m + 1 < c->disks_each ? 2 * c->m + 1 : c->disks_each;
+    wanted = wanted < SERVER_MEMBERS_MAX ? wanted : SERVER_MEMBERS_MAX;
+    return wanted - (wanted % 2 == 0);
+}
+
+/* As many members vote as are wanted, and each of them answers, also after a directory went with its
+ * member. */
 static bool group_is_whole(struct cluster_view *v, const struct sim_cluster *c)
 {
-    size_t wanted = 2 * (size_t)c->m + 1 < c->disks_each ? 2 * (size_t)c->m + 1 : c->disks_each;
-    wanted = wanted < SERVER_MEMBERS_MAX ? wanted : SERVER_MEMBERS_MAX;
-    wanted -= wanted % 2 == 0;
+    size_t wanted = members_wanted(c);
     view_forget(v);
     if (view_ask_members(v) != OK || v->facts.members->n_members != wanted)
         return false;
@@ -370,9 +376,7 @@ static enum err wipe(const struct workload *w, uint32_t disk)
 {
     struct sim_cluster *c = w->cluster;
     char path[SIM_PATH];
-    uint32_t members = 2 * c->m + 1 < c->disks_each ? 2 * c->m + 1 : c->disks_each;
-    members -= members % 2 == 0;
-    if (c->embedded && w->lost > (members - 1) / 2)
+    if (c->embedded && w->lost > (members_wanted(c) - 1) / 2)
         sim_disk_store(c, disk, path);
     else
         sim_disk_path(c, disk, path);
