@@ -76,43 +76,61 @@ static inline void members_join(struct world_client *c, uint64_t member, const c
         sys_exit(1, "cannot join");
 }
 
-static inline void members_main(void *arg)
-{
-    unsigned number = *(const unsigned *)arg;
+/* One of them, within its process. */
+struct members_process {
     struct world_client client;
     struct metadata_service *service;
+    struct rpc_server *server;
+    char address[SYS_ADDR_TEXT];
+    uint64_t member;
+    bool made; /* just now: it is in no group yet, but for the first */
+};
+
+static inline void members_process_start(struct members_process *p, unsigned number)
+{
     struct rpc_route routes[METADATA_ROUTES];
     struct uuid cluster = world_uuid(9);
-    uint64_t member;
-    char address[SYS_ADDR_TEXT];
-    world_address(MEMBERS_HOST + number, address);
-    members_client(&client, RPC_METADATA);
-    enum err made = metadata_service_create(
-        "/metadata", &cluster, address, MEMBERS_LOG ? MEMBERS_SEGMENT : 0, number == 0, &member);
+    world_address(MEMBERS_HOST + number, p->address);
+    members_client(&p->client, RPC_METADATA);
+    enum err made =
+        metadata_service_create("/metadata", &cluster, p->address,
+                                MEMBERS_LOG ? MEMBERS_SEGMENT : 0, number == 0, &p->member);
     if (made != OK && made != ERR_EXISTS)
         sys_exit(1, "no metadata member");
+    p->made = made == OK;
     const struct metadata_service_config config = {.directory = "/metadata",
-                                                   .address = address,
-                                                   .node = client.node,
-                                                   .timeouts = client.timeouts,
+                                                   .address = p->address,
+                                                   .node = p->client.node,
+                                                   .timeouts = p->client.timeouts,
                                                    .segment_bytes = MEMBERS_SEGMENT,
                                                    .log_bytes = MEMBERS_LOG,
                                                    .checkpoint_every = MEMBERS_CHECKPOINT,
                                                    .lease_reads = MEMBERS_LEASES};
-    if (metadata_service_start(&config, &service) != OK)
+    if (metadata_service_start(&config, &p->service) != OK)
         sys_exit(1, "metadata does not start");
-    size_t n = metadata_service_routes(service, routes);
-    struct rpc_server *server =
-        world_listen(&client, RPC_METADATA, MEMBERS_HOST + number, routes, n);
-    if (made == OK && number > 0)
-        members_join(&client, member, address);
-    if (metadata_service_lead(service, client.shards) != OK)
+    size_t n = metadata_service_routes(p->service, routes);
+    p->server = world_listen(&p->client, RPC_METADATA, MEMBERS_HOST + number, routes, n);
+}
+
+static inline void members_process_stop(struct members_process *p)
+{
+    rpc_server_stop(p->server);
+    metadata_service_stop(p->service);
+    rpc_server_free(p->server);
+    world_client_close(&p->client);
+}
+
+static inline void members_main(void *arg)
+{
+    unsigned number = *(const unsigned *)arg;
+    struct members_process p;
+    members_process_start(&p, number);
+    if (p.made && number > 0)
+        members_join(&p.client, p.member, p.address);
+    if (metadata_service_lead(p.service, p.client.shards) != OK)
         sys_exit(1, "metadata does not lead");
     world_wait_stop();
-    rpc_server_stop(server);
-    metadata_service_stop(service);
-    rpc_server_free(server);
-    world_client_close(&client);
+    members_process_stop(&p);
 }
 
 /* What a member says of the group; false: no answer. */
