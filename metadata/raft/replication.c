@@ -146,6 +146,7 @@ bool raft_leader_append(struct raft *r, enum raft_entry_type type, struct raft_p
     if (type == RAFT_ENTRY_CONFIGURATION) {
         r->effects->configuration_changed = true;
         raft_progress_rebuild(r);
+        raft_reads_confirm(r); /* who stays may be a majority already, and nobody else answers */
         raft_lease_drop(r);
         const struct raft_member *m =
             raft_configuration_find(raft_configuration_now(r), r->transfer);

@@ -383,6 +383,7 @@ SCENARIO(stickiness)
 SCENARIO(figure_7)
 SCENARIO(figure_8)
 SCENARIO(read_index)
+SCENARIO(read_shrinks)
 SCENARIO(check_quorum)
 SCENARIO(partition)
 SCENARIO(learner)
@@ -411,6 +412,7 @@ static const struct test tests[] = {
     {"figure 7", figure_7},
     {"figure 8", figure_8},
     {"read index", read_index},
+    {"read while a voter leaves", read_shrinks},
     {"check quorum", check_quorum},
     {"partition", partition},
     {"learner", learner},
