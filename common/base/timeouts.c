@@ -26,6 +26,7 @@ void timeouts_default(struct timeouts *t)
         .former_keep = 24 * HOUR,
         .gc_delay = 60 * SECOND,
         .sdk_retry_memory = 15 * MINUTE,
+        .session_idle = 24 * HOUR,
         .clock_skew = 15 * MINUTE,
         .clock_error = 10 * SECOND,
         .time_step = 1 * HOUR,

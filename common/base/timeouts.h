@@ -22,6 +22,7 @@ struct timeouts {
     int64_t former_keep;      /* 24 h, log time: a former holder's copies, once the slot is whole */
     int64_t gc_delay;         /* 60 s, log time */
     int64_t sdk_retry_memory; /* 15 min, log time */
+    int64_t session_idle;     /* 24 h, log time: then a client's session may make room */
     int64_t clock_skew;       /* 15 min, SigV4 */
     int64_t clock_error;      /* 10 s: what a metadata member's clock may be off and still count */
     int64_t time_step;        /* 1 h: log time that runs ahead by more holds deletion for as long */

@@ -23,9 +23,8 @@ enum {
     RETRY_AGES = 3,
     RETRY_PER_AGE = 16384, /* of one access key; more are not remembered */
     RETRY_FORGET = 16,     /* rows in one command */
+    SESSION_TOUCHES = 24,  /* so often within session_idle its use is noted */
 };
-#define SESSION_TOUCH (INT64_C(3600) * INT64_C(1000000000))
-#define SESSION_IDLE  (24 * SESSION_TOUCH)
 
 static void key_session(struct key *k, const void *client)
 {
@@ -71,7 +70,7 @@ static void session_end(struct apply *a, const uint8_t *client)
     txn_scan_end(&scan);
 }
 
-/* Makes room: the sessions longest unused go, idle ones beyond SESSION_IDLE and, when all places
+/* Makes room: the sessions longest unused go, idle ones beyond session_idle and, when all places
  * are taken, one in any case. */
 static void sessions_evict(struct apply *a)
 {
@@ -107,7 +106,8 @@ static void sessions_evict(struct apply *a)
     }
     txn_scan_end(&scan);
     for (int i = 0; i < SESSION_EVICT && oldest[i].client != NULL; i++)
-        if (a->time - oldest[i].used > SESSION_IDLE || (i == 0 && count >= SESSIONS_MAX))
+        if (a->time - oldest[i].used > a->state->timeouts.session_idle ||
+             (i == 0 && count >= SESSIONS_MAX))
             session_end(a, oldest[i].client);
 }
 
@@ -142,7 +142,7 @@ enum err session_check(struct apply *a, const Command *c, struct kv_slice *remem
     int64_t used = (int64_t)read_u64(&r);
     if (c->slot >= slots)
         return ERR_INVALID;
-    if (a->time - used > SESSION_TOUCH && value.length >= SESSION_HEADER)
+    if (a->time - used > a->state->timeouts.session_idle / SESSION_TOUCHES && value.length >= SESSION_HEADER)
         session_put(a, c->client.data, slots, (const uint8_t *)value.data + SESSION_HEADER,
                     value.length - SESSION_HEADER);
     key_slot(&key, c->client.data, c->slot);

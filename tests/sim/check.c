@@ -12,6 +12,7 @@
 #define VERIFY_ASK     (30 * SYS_SECOND)
 #define GIVE_UP_WITHIN (60 * SYS_SECOND)
 #define DELETED_WITHIN (30 * SYS_SECOND)
+#define ORPHANS_EVERY  (10 * SYS_SECOND)
 enum { ASKS = 60, PAGE = 256, ROUNDS = 4, BOOK_ROUNDS = 40 };
 
 struct checking {
@@ -319,6 +320,79 @@ static void check_chunks(struct checking *c)
                   (unsigned long long)c->known, (unsigned long long)c->named);
 }
 
+/* ---- shards that nothing names ---- */
+
+/* How many shards each disk ought to hold, by the lists of chunks. */
+static void count_expected(struct checking *c, const struct cluster_pool *pool, uint32_t pg,
+                           uint64_t expected[SIM_DISKS_MAX])
+{
+    ListChunks list = LIST_CHUNKS__INIT;
+    Query query = QUERY__INIT;
+    query.body_case = QUERY__BODY_LIST_CHUNKS;
+    query.list_chunks = &list;
+    list.pool = pool->id;
+    list.pg = pg;
+    list.max = PAGE;
+    for (bool more = true; more && !c->work->failed;) {
+        Answer *page = ask(c, &query);
+        for (unsigned i = 0; page && i < pool_width(pool); i++) {
+            disk_id id = slot_newest(pool_slot(pool, pg, i));
+            for (size_t at = 0; at < c->view.map->disk_count && at < SIM_DISKS_MAX; at++)
+                expected[at] += c->view.map->disks[at].id == id ? page->n_chunks : 0;
+        }
+        more = page && page->truncated;
+        list.after = more ? page->next : list.after;
+    }
+}
+
+static const DiskReport *report_of(const Reports *reports, disk_id id)
+{
+    for (size_t h = 0; reports && h < reports->n_heartbeats; h++)
+        for (size_t i = 0; i < reports->heartbeats[h]->n_disks; i++)
+            if (reports->heartbeats[h]->disks[i]->id == id)
+                return reports->heartbeats[h]->disks[i];
+    return NULL;
+}
+
+/* "" when each disk that is in use says that it holds as many shards as metadata's lists name there. */
+static void compare_counts(struct checking *c, char words[160])
+{
+    uint64_t expected[SIM_DISKS_MAX] = {0};
+    snprintf(words, 160, "the disks cannot be asked");
+    view_forget(&c->view);
+    if (view_ask_map(&c->view) != OK || view_ask_reports(&c->view) != OK)
+        return;
+    const struct cluster_map *map = c->view.map;
+    for (size_t p = 0; p < map->pool_count; p++)
+        for (uint32_t pg = 0; pg < pool_pg_count(&map->pools[p]); pg++)
+            count_expected(c, &map->pools[p], pg, expected);
+    words[0] = 0;
+    for (size_t i = 0; i < map->disk_count && i < SIM_DISKS_MAX && !words[0]; i++) {
+        const struct cluster_disk *disk = &map->disks[i];
+        const DiskReport *r = report_of(c->view.facts.reports, disk->id);
+        if (disk->admin == DISK_IN && disk->up && (!r || r->shards != expected[i]))
+            snprintf(words, 160, "disk %u holds %lld shards, metadata names %llu", disk->id,
+                     r ? (long long)r->shards : -1, (unsigned long long)expected[i]);
+    }
+}
+
+/* What writes that failed have left behind, and former holders' copies, goes with age. Not where log time
+ * stands still for long. */
+static void check_orphans(struct checking *c)
+{
+    char words[160];
+    int64_t until = sys_now() + WHOLE_WITHIN;
+    if (c->work->cluster->short_age == 0 || c->work->skewed)
+        return;
+    for (compare_counts(c, words); words[0] && sys_now() < until && !c->work->failed;
+         compare_counts(c, words))
+        sys_sleep_until(sys_now() + ORPHANS_EVERY);
+    if (words[0])
+        workload_fail(c->work, "%s: %s", c->when, words);
+}
+
+/* ---- all ---- */
+
 /* Of the embedded form: as its pool asks for, of its directories. */
 static uint32_t members_wanted(const struct sim_cluster *c)
 {
@@ -365,6 +439,8 @@ void check_whole(struct workload *w, const char *when)
         verify_all(c);
     if (!w->failed)
         check_chunks(c);
+    if (!w->failed)
+        check_orphans(c);
     view_close(&c->view);
     sys_free(c);
 }

@@ -217,6 +217,7 @@ static void chunk_main(void *arg)
     snprintf(text, sizeof text, "/chunk-%u", role->number);
     make_directory(text);
     for (uint32_t i = 0; i < c->disks_each; i++) {
+        c->disk_ids[index * c->disks_each + i] = 0; /* until it is open */
         sim_disk_path(c, index * c->disks_each + i, text);
         make_directory(text);
         config.data.items[config.data.count++] = arena_string(&config.arena, text);

@@ -36,6 +36,7 @@ struct sim_cluster {
     uint64_t log_bytes, log_segment, checkpoint_entries;
     bool lease_reads;
     struct config_bounds bounds;
+    int64_t short_age; /* what has hours until it is forgotten or destroyed has so long; 0: hours */
     int64_t restart_after;
     int metadata[SIM_METADATA_MAX], chunks[SIM_CHUNKS_MAX], client; /* pids */
     /* What was done to a process's disk may make it give up. */

@@ -136,8 +136,10 @@ static bool go_on(struct nemesis *n, uint32_t post)
                                          "closed"};
     unsigned before = n->post[post].stage;
     bool done = step(n, post);
-    if (before == POST_REMOVE && n->post[post].stage != before)
+    if (before == POST_REMOVE && n->post[post].stage != before) {
         n->removed = true;
+        n->f->work->skewed |= sys_now() < n->skewed_until && members_count(n) < 2;
+    }
     /* Who lives learns within a second who has joined, before an operator removes another one. */
     if (before == POST_JOIN && done)
         sys_sleep_until(sys_now() + NOTICE);

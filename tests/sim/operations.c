@@ -165,6 +165,33 @@ static void attempt_all(struct client *c, const char *target, const uint8_t *byt
     p->open = false;
 }
 
+static size_t begin_pending(struct client *c, const char *target)
+{
+    const struct pending *p = &c->pending;
+    bool matches = p->condition == HISTORY_IF_MATCH;
+    return operation_begin(c, target, p->removes ? HISTORY_DELETE : HISTORY_PUT, p->condition,
+                           matches ? model_value(p->match) : 0, p->value);
+}
+
+/* What an SDK's retry is told from is remembered by log time. When the only clock has made a step, later
+ * attempts may be a request of their own, and the first one's outcome is not known. */
+static void attempt_pending(struct client *c, const char *target, const uint8_t *bytes,
+                            struct s3_answer *a)
+{
+    struct pending *p = &c->pending;
+    if (p->has_again)
+        history_drop(c->work->history, p->again);
+    p->again = begin_pending(c, target);
+    p->has_again = true;
+    attempt_all(c, target, bytes, a);
+    p->has_again = false;
+    bool apart = c->work->skewed && p->attempt > 1;
+    if (apart)
+        p->number = p->again;
+    else
+        history_drop(c->work->history, p->again);
+}
+
 /* Whether it was done. */
 static bool write_pending(struct client *c)
 {
@@ -174,7 +201,7 @@ static bool write_pending(struct client *c)
     struct s3_answer a;
     operation_target(p->key, target);
     uint8_t *bytes = p->removes ? NULL : model_bytes(p->seed);
-    attempt_all(c, target, bytes, &a);
+    attempt_pending(c, target, bytes, &a);
     bool done =
         ended(c, p->number, p->removes ? "DELETE" : "PUT", target, p->condition, &a, p->value);
     if (done) {
@@ -214,8 +241,7 @@ static bool begin_write(struct client *c, uint32_t key, bool removes,
             p->attempt = former.attempt;
         }
     }
-    p->number = operation_begin(c, target, removes ? HISTORY_DELETE : HISTORY_PUT, condition,
-                                condition == HISTORY_IF_MATCH ? model_value(seen) : 0, p->value);
+    p->number = begin_pending(c, target);
     p->open = true;
     return write_pending(c);
 }

@@ -2,12 +2,14 @@
 #include <stdio.h>
 #include <string.h>
 #include "common/sys/sim/sim.h"
+#include "tests/sim/ages.h"
 #include "tests/sim/durable.h"
 #include "tests/sim/nemesis.h"
 #include "tests/sim/storm.h"
 #include "tests/sim/watch.h"
 
 #define TIME_LIMIT (3600 * SYS_SECOND)
+#define SHORT_AGE  (60 * SYS_SECOND)
 
 static void show(void *arg, const char *process, const char *line, size_t n)
 {
@@ -47,6 +49,9 @@ static void squeeze(uint64_t *dice, struct sim_cluster *c)
     struct config_bounds *b = &c->bounds;
     b->scrub_interval = ONE_OF(&apart, scrub);
     b->sweep_interval = ONE_OF(&apart, scrub);
+    c->short_age = nemesis_below(&apart, 4) ? 0 : SHORT_AGE;
+    if (c->short_age) /* orphans go within the time that a check waits for it */
+        b->sweep_interval = scrub[2 + nemesis_below(&apart, 2)];
     c->inline_max = ONE_OF(dice, inline_max);
     c->buffer_memory = ONE_OF(dice, buffers);
     b->chunk_bytes = ONE_OF(dice, chunk);
@@ -167,6 +172,7 @@ void scenario_run(const struct plan *plan, struct outcome *out)
     uint64_t on = faults.on;
     faults.on &= plan->kinds;
     workload_init(&work);
+    ages_set(cluster.short_age);
     watch_start(&work);
     durable_start(&work);
     sim_cluster_start(&cluster);

@@ -314,16 +314,16 @@ static bool fill(struct nemesis *n, uint32_t host, uint64_t room, int64_t t)
     return true;
 }
 
-/* With no room at all a chunkserver that starts gives up and is started again. */
+/* A chunkserver that starts without room gives up and is started again; so does one that is yet to come. */
 static bool fill_chunks(struct nemesis *n, uint32_t host, int64_t t)
 {
     struct sim_cluster *c = n->f->cluster;
     uint64_t room = below(n, 2) ? DISK_ROOM : 0;
     if (c->embedded)
         return false;
-    for (uint32_t i = 0; i < sim_disk_count(c) && room == 0; i++)
-        if (sim_disk_host(c, i) == host)
-            sim_disk_may_exit(c, i);
+    for (uint32_t i = 0; i < SIM_CHUNKS_MAX; i++)
+        if (sim_chunk_host(c, i) == host)
+            c->may_exit[i] = true;
     return fill(n, host, room, t);
 }
 
@@ -421,7 +421,7 @@ static bool strike_clock(struct nemesis *n, enum fault kind)
         return false;
     /* One of several members takes log time nowhere, nor does it lead; those of the embedded form share a
      * clock. */
-    n->f->work->skewed |= (member >= 0 && n->f->cluster->metadata_count == 1) ||
+    n->f->work->skewed |= (member >= 0 && members_count(n) < 2) ||
                           (n->f->cluster->embedded && host == SIM_CLIENT_HOST);
     n->skewed_until = sys_now() + t; /* one clock at a time */
     if (kind == FAULT_DRIFT)

@@ -23,6 +23,8 @@ struct pending {
     enum history_condition condition;
     uint64_t seed, value;
     size_t number;          /* in the history */
+    size_t again;           /* likewise, of what later attempts do if the first is forgotten */
+    bool has_again;
     char match[MODEL_ETAG]; /* IF_MATCH */
     char id[40];            /* the invocation's */
 };
