@@ -33,13 +33,18 @@ void control_init(struct rpc_peer *p)
 void control_release(struct rpc_peer *p)
 {
     struct control *c = &p->control;
-    if (c->thread)
-        sys_thread_join(c->thread);
-    assert(c->pending == 0);
+    assert(c->pending == 0 && !c->thread);
     outbox_release(&c->outbox);
     sys_event_free(c->wake);
     sys_cond_release(&c->changed);
     sys_free(c->calls);
+}
+
+void control_join(struct rpc_peer *p)
+{
+    if (p->control.thread)
+        sys_thread_join(p->control.thread);
+    p->control.thread = NULL;
 }
 
 void control_stop(struct rpc_peer *p)

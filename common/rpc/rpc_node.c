@@ -42,7 +42,10 @@ void rpc_node_stop(struct rpc_node *n)
         pool_stop(p);
         sys_mutex_unlock(&p->lock);
     }
+    struct rpc_peer *first = n->peers; /* no other comes any more */
     sys_mutex_unlock(&n->lock);
+    for (struct rpc_peer *p = first; p; p = p->next)
+        control_join(p);
 }
 
 static void peer_free(struct rpc_peer *p)

@@ -44,7 +44,8 @@ void rpc_node_config_default(struct rpc_node_config *c);
 struct rpc_node;
 struct rpc_peer;
 struct rpc_node *rpc_node_new(const struct rpc_node_config *config);
-/* Fails what is in progress and refuses what comes (ERR_STOPPING); any thread, does not wait. */
+/* Fails what is in progress and refuses what comes (ERR_STOPPING). Waits until no connection of its own hears
+ * anything any more, at most timeouts.connect: afterwards config.epoch is told only by those whose calls end. */
 void rpc_node_stop(struct rpc_node *node);
 /* Joins all threads and closes all connections. No gather may hold a call of it, no thread be in a
  * control call (asserted). */

@@ -32,6 +32,8 @@ struct rig {
     unsigned kept_count, notes, requests, streams_destroyed, strays, hanging;
     bool release;
     int64_t last_deadline;
+    bool stopped; /* the node, by the test */
+    unsigned seen_when_stopped;
     uint64_t last_trace, epoch_of_server, epoch_seen_by_server, epoch_seen_by_node;
     struct rpc_identity identity;
     struct rpc_keys keys;
@@ -203,6 +205,7 @@ static inline void rig_seen_by_node(void *context, uint64_t epoch)
 {
     struct rig *rig = context;
     sys_mutex_lock(&rig->lock);
+    rig->seen_when_stopped += rig->stopped;
     rig->epoch_seen_by_node = epoch;
     sys_mutex_unlock(&rig->lock);
 }

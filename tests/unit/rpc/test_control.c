@@ -300,6 +300,31 @@ static void rubbish(void)
     rig_release(&rig);
 }
 
+/* Who is told of epochs may be freed once the node has stopped, while answers still arrive. */
+static void nothing_is_heard_when_stopped(void)
+{
+    struct rig rig;
+    struct caller v[8];
+    rig_init(&rig);
+    for (int round = 0; round < 100; round++) {
+        callers_start(&rig, v, 8, T_ECHO, SYS_SECOND);
+        uint32_t some;
+        sys_random(&some, sizeof some);
+        sys_sleep_until(sys_now() + (int64_t)(some % (2 * SYS_MS)));
+        rpc_node_stop(rig.node);
+        sys_mutex_lock(&rig.lock);
+        rig.stopped = true;
+        sys_mutex_unlock(&rig.lock);
+        callers_join(v, 8);
+        sys_sleep_until(sys_now() + 10 * SYS_MS);
+        rig_disconnect(&rig);
+        rig.stopped = false;
+        rig_connect(&rig);
+    }
+    CHECK_EQ(rig.seen_when_stopped, 0);
+    rig_release(&rig);
+}
+
 static const struct test tests[] = {{"calls", calls},
                                     {"many in progress", many_in_progress},
                                     {"deadline", deadline},
@@ -312,5 +337,6 @@ static const struct test tests[] = {{"calls", calls},
                                     {"full socket", full_socket},
                                     {"big bodies", big_bodies},
                                     {"rubbish", rubbish},
+                                    {"nothing is heard when stopped", nothing_is_heard_when_stopped},
                                     {0}};
 SUITE("rpc control", tests)
