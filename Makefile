@@ -122,7 +122,7 @@ SIM_O := $(patsubst %.c,$B/%.o,$(wildcard tests/sim/*.c))
 SIM_WRAP := raft_new raft_step state_open apply_command driver_lease_holds
 SIM_WRAP += service_snapshot_install log_store_compact raft_transfer_before_leaving slot_check session_check \
 	retry_known chunk_follow chunk_rebuild breaker_allow
-SIM_WRAP += writer_complete commit_check timeouts_default
+SIM_WRAP += writer_complete commit_check timeouts_default slow_disks_judge
 SIM_A := $B/libcheck.a $B/libcairn.a $B/libsim.a $B/libmemory.a
 SIM_LINK = $(SIM_O) $(LDFLAGS_ALL) $(SIM_WRAP:%=-Wl,--wrap=%) -Wl,--start-group $(SIM_A) -Wl,--end-group $(LIBS)
 $B/sim-run: $(SIM_O) $(SIM_A)

@@ -46,19 +46,21 @@ static int in_order(const void *pa, const void *pb)
 
 /* ---- slots ---- */
 
-/* Hazard 8: in a pool with m <= 1 a disk that is down has got a stand-in, so that new writes have all
- * their shards. What the disk holds is not made again before it is given up: it is likely to return. */
+/* Hazard 8: a disk that is suspect, or in a pool with m <= 1 one that is down, has got a stand-in, so that new
+ * writes have all their shards in time. What the disk holds is not made again before it is given up: it is
+ * likely to return. */
 static bool only_stands_in(const struct cluster_map *map, const struct cluster_pool *pool,
                            const struct pg_slot *slot)
 {
     bool awaited = false;
     for (unsigned h = 1; h < slot->count; h++) {
         const struct cluster_disk *d = cluster_map_disk(map, slot->holders[h].disk);
-        if (d && d->up && d->admin != DISK_FAILED)
+        bool given_up = !d || d->admin != DISK_IN;
+        if (d && d->up && d->admin != DISK_FAILED && (given_up || !d->suspect))
             return false; /* to be copied from */
-        awaited |= d && !d->up && d->admin == DISK_IN;
+        awaited |= !given_up && (d->suspect || pool->m <= 1);
     }
-    return awaited && pool->m <= 1;
+    return awaited;
 }
 
 static void plan_pool(struct backfill *b, const struct cluster_map *map,

@@ -223,9 +223,19 @@ static void sync_group(struct shard_store *s, struct group *g)
     }
 }
 
-static void finish_group(struct shard_store *s, struct group *g)
+static void begin_group(struct shard_store *s, struct pace_call *call)
 {
+    int64_t now = sys_now();
     sys_mutex_lock(&s->lock);
+    pace_begin(&s->pace, call, now);
+    sys_mutex_unlock(&s->lock);
+}
+
+static void finish_group(struct shard_store *s, struct group *g, struct pace_call *call)
+{
+    int64_t now = sys_now();
+    sys_mutex_lock(&s->lock);
+    pace_end(&s->pace, call, now, true);
     for (unsigned i = 0; i < g->count; i++) {
         struct shard_writer *w = g->writers[i];
         if (s->failed)
@@ -255,9 +265,12 @@ void commit_run(void *store)
     g->batch = sys_alloc_aligned(BATCH_BYTES, SYS_BLOCK);
     g->block = sys_alloc_aligned(SYS_BLOCK, SYS_BLOCK);
     while (gather_group(s, g)) {
+        struct pace_call call;
+        begin_group(s, &call);
+        delay_wait(s);
         write_small(s, g);
         sync_group(s, g);
-        finish_group(s, g);
+        finish_group(s, g, &call);
     }
     leave_run(s);
     sys_free(g->batch);

@@ -74,6 +74,8 @@ static void register_disk(struct chunk_disk *d)
         e = ERR_FORMAT;
     if (e == OK)
         e = shard_store_set_identity(d->store, result->disk);
+    if (e == ERR_DISK_FAILED)
+        e = OK; /* the reports say so, and only of a disk that is registered there are any */
     if (e == OK) {
         sys_mutex_lock(&s->lock);
         d->id = result->disk;
@@ -125,6 +127,7 @@ static bool fill_report(struct chunk_disk *d, DiskReport *out)
     out->extent_bytes = stats.rebuild_total;
     out->incarnation = stats.incarnation;
     out->corrupt = stats.corrupt;
+    out->pace_ns = stats.pace_ns;
     out->backfill_done = progress.done;
     out->backfill_total = progress.total;
     out->backfill_bytes = progress.bytes;
@@ -157,6 +160,7 @@ static void beat(struct chunk_service *s)
     DiskReport *reports = arena_alloc(&arena, s->disk_count * sizeof *reports);
     for (size_t i = 0; i < s->disk_count; i++)
         if (s->disks[i].store && fill_report(&s->disks[i], &reports[body.n_disks])) {
+            shard_store_probe(s->disks[i].store);
             body.disks[body.n_disks] = &reports[body.n_disks];
             body.n_disks++;
         }

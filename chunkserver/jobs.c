@@ -37,9 +37,11 @@ enum err shard_store_submit(struct shard_store *s, struct shard_job *job)
     return e;
 }
 
-static void run_job(struct shard_store *s, struct shard_job *job, bool failed, uint8_t *scratch)
+/* Whether it has shown how fast the disk is. */
+static bool run_job(struct shard_store *s, struct shard_job *job, bool failed, uint8_t *scratch)
 {
     enum err e;
+    bool reads = job->kind != SHARD_DELETE;
     if (failed)
         e = ERR_DISK_FAILED;
     else if (job->deadline != SYS_FOREVER && sys_now() > job->deadline)
@@ -47,6 +49,7 @@ static void run_job(struct shard_store *s, struct shard_job *job, bool failed, u
     else
         e = reader_run(s, job, scratch);
     job->done(job, e);
+    return reads && (e == OK || e == ERR_CORRUPT || e == ERR_IO);
 }
 
 void io_run(void *store)
@@ -56,9 +59,9 @@ void io_run(void *store)
     bool job_turn = false;
     sys_mutex_lock(&s->lock);
     for (;;) {
-        while (!s->write_first && !s->job_first && !s->io_stop)
+        while (!s->write_first && !s->job_first && !s->probe_wanted && !s->io_stop)
             (void)sys_cond_wait(&s->work, &s->lock, SYS_FOREVER);
-        if (!s->write_first && !s->job_first)
+        if (!s->write_first && !s->job_first && s->io_stop)
             break;
         struct staging *b = NULL;
         struct shard_job *job = NULL;
@@ -69,19 +72,29 @@ void io_run(void *store)
             if (!s->job_first)
                 s->job_last = NULL;
             s->job_count--;
-        } else {
+        } else if (s->write_first) {
             b = s->write_first;
             s->write_first = b->next;
             if (!s->write_first)
                 s->write_last = NULL;
+        } else {
+            s->probe_wanted = false;
         }
         job_turn = !job;
+        struct pace_call call;
+        pace_begin(&s->pace, &call, sys_now());
         sys_mutex_unlock(&s->lock);
+        delay_wait(s);
+        bool counts = true;
         if (job)
-            run_job(s, job, failed, scratch);
-        else
+            counts = run_job(s, job, failed, scratch);
+        else if (b)
             writer_write_staging(s, b);
+        else
+            counts = probe_run(s, scratch);
+        int64_t now = sys_now();
         sys_mutex_lock(&s->lock);
+        pace_end(&s->pace, &call, now, counts);
     }
     sys_mutex_unlock(&s->lock);
     sys_free(scratch);

@@ -366,6 +366,7 @@ enum err superblock_note_index(struct shard_store *s)
 
 void shard_store_stats(struct shard_store *s, struct shard_store_stats *out)
 {
+    int64_t now = sys_now();
     sys_mutex_lock(&s->lock);
     *out = s->stats;
     out->capacity_bytes = s->space.capacity;
@@ -377,5 +378,6 @@ void shard_store_stats(struct shard_store *s, struct shard_store_stats *out)
     out->synced_sequence = writer_synced(s);
     out->incarnation = s->superblock.incarnation;
     out->rebuilding = s->rebuilding;
+    out->pace_ns = pace_now(&s->pace, now);
     sys_mutex_unlock(&s->lock);
 }

@@ -99,8 +99,13 @@ struct shard_store_stats {
     uint64_t rebuild_done, rebuild_total;
     uint64_t extents_removed, compacted_bytes; /* by compaction, since open */
     uint64_t index_rebuilds; /* finished since open: after each, compare its inventory */
+    int64_t pace_ns; /* median time of what the disk had to do lately, 0: nothing (pace.c) */
 };
 void shard_store_stats(struct shard_store *s, struct shard_store_stats *out);
+/* A disk that has had nothing to do for some seconds writes and syncs a block, so that its pace is known. */
+void shard_store_probe(struct shard_store *s);
+/* For drills: until then (sys_now) all that the disk has to do takes so much longer. */
+void shard_store_delay(struct shard_store *s, int64_t delay_ns, int64_t until);
 
 /* ---- writing: bytes go from the socket straight into memory that goes to the disk ----
  *

@@ -120,6 +120,24 @@ struct shard_writer {
     void *arg;
 };
 
+/* ---- how fast it is ---- */
+
+enum {
+    PACE_SAMPLES = 64,
+    PACE_STUCK_MAX = 64, /* of those that run: they decide once they are more than have ended */
+};
+struct pace_call { /* on the stack of the thread that makes it */
+    int64_t began;
+    struct pace_call *next, **link;
+};
+struct pace {
+    struct {
+        int64_t ended, took;
+    } ring[PACE_SAMPLES];
+    uint64_t count; /* ever */
+    struct pace_call *running;
+};
+
 /* ---- the store ---- */
 
 /* A record on its way to another place (compact.c P3). */
@@ -203,6 +221,9 @@ struct shard_store {
     struct space space;
     struct table_slot tables[TABLES_MAX];
     struct shard_store_stats stats;
+    struct pace pace;
+    bool probe_wanted;
+    int64_t delay, delay_until; /* of a drill */
     /* Of a recovery from the extents: bytes of them read, of all. progress may be NULL. */
     void (*progress)(void *arg, uint64_t done, uint64_t total);
     void *progress_arg;
@@ -345,6 +366,13 @@ void index_rebuild(struct shard_store *s);               /* the keeper */
 
 /* keeper.c */
 void keeper_run(void *store);
+
+/* pace.c: the first three under the lock */
+void pace_begin(struct pace *p, struct pace_call *c, int64_t now);
+void pace_end(struct pace *p, struct pace_call *c, int64_t now, bool counts);
+int64_t pace_now(const struct pace *p, int64_t now);
+bool probe_run(struct shard_store *s, uint8_t *scratch);
+void delay_wait(struct shard_store *s);
 
 /* shard_store.c: a disk that nobody else has open, and who it is; no threads, no index. */
 enum err store_attach(struct shard_store **out, const struct shard_store_config *config) MUST_USE;

@@ -2,13 +2,15 @@
 #include <string.h>
 #include "common/client/map_cache.h"
 #include "metadata/service_internal.h"
+#include "metadata/slow_disks.h"
 #include "placement/planner.h"
 
 /* What a leader does on its own, one round at a time on one thread:
  *
  *   watch   a disk whose node is silent for down_after is down; one heard of again is up; one that
  *           reports failure is failed
- *   retire  a disk that is down for out_after goes out, within the brakes of hazard 18
+ *   pace    a disk that is much slower than its peers is suspect, until it is not (slow_disks.h)
+ *   retire  a disk that is down, or suspect, for out_after goes out, within the brakes of hazard 18
  *   place   the planner's moves become pushes of holders; a new pool gets its first table
  *   collect what is due for deletion (collect.c), on a thread of its own
  *
@@ -29,7 +31,8 @@ enum {
 /* What the map's structs do not carry. */
 struct disk_watch {
     disk_id id;
-    int64_t down_since; /* log time; 0 while up */
+    int64_t down_since;    /* log time; 0 while up */
+    int64_t suspect_since; /* log time; 0 while it is not */
 };
 
 struct duties {
@@ -45,6 +48,7 @@ struct duties {
     struct cluster_map *map;
     struct disk_watch *watches;
     size_t watch_count, watch_room;
+    struct slow_disks slow;
     int64_t disks_settled_at; /* when the last disk came */
     PoolInfo unassigned[CLUSTER_POOLS_MAX];
     size_t unassigned_count;
@@ -56,6 +60,7 @@ struct duties *duties_new(struct metadata_service *s)
     struct duties *d = sys_alloc(sizeof *d);
     d->service = s;
     d->map = cluster_map_new();
+    slow_disks_init(&d->slow);
     sys_mutex_init(&d->lock);
     sys_cond_init(&d->changed);
     return d;
@@ -68,6 +73,7 @@ void duties_free(struct duties *d)
     for (size_t i = 0; i < d->unassigned_count; i++)
         sys_free(d->unassigned[i].name);
     cluster_map_free(d->map);
+    slow_disks_release(&d->slow);
     sys_free(d->watches);
     sys_cond_release(&d->changed);
     sys_mutex_release(&d->lock);
@@ -130,8 +136,11 @@ static enum err refresh(struct duties *d)
         const MapInfo *delta = answer->map;
         e = map_apply_delta(d->map, delta);
         size_t before = d->watch_count;
-        for (size_t i = 0; i < delta->n_disks; i++)
-            watch_of(d, delta->disks[i]->id)->down_since = delta->disks[i]->down_since;
+        for (size_t i = 0; i < delta->n_disks; i++) {
+            struct disk_watch *w = watch_of(d, delta->disks[i]->id);
+            w->down_since = delta->disks[i]->down_since;
+            w->suspect_since = delta->disks[i]->suspect_since;
+        }
         for (size_t i = 0; i < delta->n_pools; i++)
             note_pool(d, delta->pools[i]);
         if (d->watch_count > before)
@@ -198,19 +207,58 @@ static void watch(struct duties *d)
     size_t downs = 0, ups = 0;
     for (size_t i = 0; i < d->map->disk_count; i++) {
         const struct cluster_disk *disk = &d->map->disks[i];
-        bool failed;
-        int64_t heard = reports_disk_heard(&d->service->reports, disk->id, &failed);
-        int64_t silent = now - (heard > d->leads_since ? heard : d->leads_since);
+        const struct disk_heard last = reports_disk(&d->service->reports, disk->id);
+        int64_t silent = now - (last.at > d->leads_since ? last.at : d->leads_since);
         if (disk->up && silent > t->down_after)
             down[downs++] = disk->id;
-        else if (!disk->up && heard > 0 && now - heard < t->down_after && !failed)
+        else if (!disk->up && last.at > 0 && now - last.at < t->down_after && !last.failed)
             up[ups++] = disk->id;
-        if (failed && disk->admin != DISK_FAILED)
+        if (last.failed && disk->admin != DISK_FAILED)
             set_state(d, disk->id, DISK_FAILED, "disk has failed: it reports so itself");
     }
     set_up(d, down, downs, false);
     set_up(d, up, ups, true);
     sys_free(down);
+}
+
+static void set_suspect(struct duties *d, const struct disk_pace *disk)
+{
+    SetDisksSuspect body = SET_DISKS_SUSPECT__INIT;
+    uint32_t id = disk->id;
+    body.disks = &id;
+    body.n_disks = 1;
+    body.suspect = disk->suspect;
+    Command command = COMMAND__INIT;
+    command.body_case = COMMAND__BODY_SET_DISKS_SUSPECT;
+    command.set_disks_suspect = &body;
+    if (run(d, &command) != OK)
+        return; /* seen again in the next round */
+    if (disk->suspect)
+        log_warn("watch", "disk is suspect: it is far slower than the others disk=%u pace_ms=%lld",
+                 disk->id, (long long)(disk->pace_ns / 1000000));
+    else
+        log_info("watch", "disk is no longer suspect disk=%u pace_ms=%lld", disk->id,
+                 (long long)(disk->pace_ns / 1000000));
+}
+
+/* Of disks that are heard of; one that has gone down stays what it was. */
+static void judge_pace(struct duties *d)
+{
+    const struct timeouts *t = &d->service->config.timeouts;
+    size_t n = 0, most = d->map->disk_count;
+    int64_t now = sys_now();
+    struct disk_pace *disks = sys_alloc(2 * (most + 1) * sizeof *disks), *changed = disks + most;
+    for (size_t i = 0; i < most; i++) {
+        const struct cluster_disk *disk = &d->map->disks[i];
+        const struct disk_heard last = reports_disk(&d->service->reports, disk->id);
+        bool heard = last.at > 0 && now - last.at < t->down_after;
+        if (disk->up && heard && disk->admin != DISK_FAILED)
+            disks[n++] = (struct disk_pace){disk->id, last.pace_ns, disk->suspect};
+    }
+    size_t count = slow_disks_judge(&d->slow, t, now, disks, n, changed);
+    for (size_t i = 0; i < count; i++)
+        set_suspect(d, &changed[i]);
+    sys_free(disks);
 }
 
 static bool same_host(const struct cluster_disk *a, const struct cluster_disk *b)
@@ -227,7 +275,7 @@ static bool may_retire(const struct cluster_map *map, const struct cluster_disk 
     for (size_t i = 0; i < map->disk_count; i++) {
         const struct cluster_disk *other = &map->disks[i];
         all += other->weight;
-        if (other->id == disk->id || other->up || other->admin == DISK_IN)
+        if (other->id == disk->id || (other->up && !other->suspect) || other->admin == DISK_IN)
             continue;
         gone += other->weight;
         if (!same_host(other, disk))
@@ -246,11 +294,14 @@ static void retire(struct duties *d)
         return;
     for (size_t i = 0; i < d->map->disk_count; i++) {
         const struct cluster_disk *disk = &d->map->disks[i];
-        int64_t since = watch_of(d, disk->id)->down_since;
-        if (disk->up || disk->admin != DISK_IN || since == 0 || time - since < t->out_after)
+        const struct disk_watch *w = watch_of(d, disk->id);
+        int64_t since = disk->up ? w->suspect_since : w->down_since;
+        if (disk->admin != DISK_IN || since == 0 || time - since < t->out_after)
             continue;
         if (may_retire(d->map, disk)) {
-            set_state(d, disk->id, DISK_OUT, "disk is out: down for too long, its data is rebuilt");
+            set_state(d, disk->id, DISK_OUT,
+                      disk->up ? "disk is out: slow for too long, its data is copied elsewhere"
+                               : "disk is out: down for too long, its data is rebuilt");
             return; /* one a round, with a fresh map */
         }
     }
@@ -354,7 +405,7 @@ static unsigned slots_under_way(const struct cluster_pool *pool)
     return n;
 }
 
-/* What must leave its disk leaves at once; evening out is done a little at a time. */
+/* What must leave its disk leaves at once, and what goes back does; evening out is done a little at a time. */
 static bool move(struct duties *d, const struct cluster_pool *pool)
 {
     unsigned limit = d->service->config.moves_max ? d->service->config.moves_max : MOVES_MAX;
@@ -417,6 +468,7 @@ static void round_once(struct duties *d)
     }
     if (d->leads_since == 0) {
         reports_clear(&d->service->reports);
+        slow_disks_clear(&d->slow);
         set_leads_since(d, sys_now());
         d->disks_settled_at = d->leads_since;
         d->planned_epoch = 0;
@@ -425,6 +477,7 @@ static void round_once(struct duties *d)
     if (refresh(d) != OK)
         return;
     watch(d);
+    judge_pace(d);
     retire(d);
     keep_time(d);
     if (refresh(d) == OK)

@@ -88,23 +88,22 @@ enum err reports_take(struct reports *r, const Heartbeat *heartbeat)
     return e;
 }
 
-int64_t reports_disk_heard(struct reports *r, uint32_t disk, bool *failed)
+struct disk_heard reports_disk(struct reports *r, uint32_t disk)
 {
-    int64_t heard = 0;
-    *failed = false;
+    struct disk_heard last = {0};
     sys_mutex_lock(&r->lock);
     for (size_t i = 0; i < r->count; i++) {
         const struct node_report *n = r->nodes[i];
         for (size_t d = 0; d < n->heartbeat->n_disks; d++) {
             const DiskReport *report = n->heartbeat->disks[d];
-            if (report->id != disk || n->heard < heard)
+            if (report->id != disk || n->heard < last.at)
                 continue;
-            heard = n->heard;
-            *failed = report->failed;
+            last = (struct disk_heard){
+                .at = n->heard, .failed = report->failed, .pace_ns = report->pace_ns};
         }
     }
     sys_mutex_unlock(&r->lock);
-    return heard;
+    return last;
 }
 
 int64_t reports_oldest_read(struct reports *r, int64_t heard_since)

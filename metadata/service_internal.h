@@ -221,7 +221,12 @@ void reports_release(struct reports *r);
 void reports_clear(struct reports *r);
 enum err reports_take(struct reports *r, const Heartbeat *heartbeat) MUST_USE;
 /* When the node that has this disk was last heard of; 0: never. */
-int64_t reports_disk_heard(struct reports *r, uint32_t disk, bool *failed);
+struct disk_heard {
+    int64_t at; /* sys_now of the last report, 0: none */
+    bool failed;
+    int64_t pace_ns; /* 0: not known */
+};
+struct disk_heard reports_disk(struct reports *r, uint32_t disk);
 /* Log time of the oldest read that any gateway heard of since then has running; INT64_MAX: none. */
 int64_t reports_oldest_read(struct reports *r, int64_t heard_since);
 /* Copies all of it into the arena. */

@@ -296,6 +296,12 @@ bool cluster_map_disk_holds(const struct cluster_map *map, disk_id id)
     return disk != NULL && disk->admin != DISK_FAILED;
 }
 
+bool cluster_map_disk_suspect(const struct cluster_map *map, disk_id id)
+{
+    const struct cluster_disk *disk = cluster_map_disk(map, id);
+    return disk != NULL && disk->suspect;
+}
+
 unsigned pg_acting(const struct cluster_pool *pool, uint32_t pg, disk_id *out)
 {
     unsigned width = pool_width(pool);

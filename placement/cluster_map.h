@@ -158,6 +158,7 @@ enum err slot_finish(struct pg_slot *slot, disk_id disk, uint64_t since_epoch) M
 
 /* Whether a shard on this disk can count: it is in the map and has not failed. */
 bool cluster_map_disk_holds(const struct cluster_map *map, disk_id id);
+bool cluster_map_disk_suspect(const struct cluster_map *map, disk_id id);
 /* Writes the newest holder of each slot (0: unassigned); out has room for POOL_SLOTS_MAX. */
 unsigned pg_acting(const struct cluster_pool *pool, uint32_t pg, disk_id *out);
 /* The first newest holder that is up, 0 when there is none: it drains the PG's repair rows. */

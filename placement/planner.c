@@ -8,7 +8,8 @@ static bool stays(const struct planner *p, int32_t disk)
 {
     if (disk < 0 || !p->usable[disk])
         return false;
-    return p->pool->m > 1 || p->map->disks[disk].up;
+    const struct cluster_disk *d = &p->map->disks[disk];
+    return !d->suspect && (p->pool->m > 1 || d->up);
 }
 
 /* Back to an older holder where possible, since the bytes are there already. */
@@ -78,12 +79,14 @@ static void solve(struct planner *p, struct planner_report *report)
     }
 }
 
-static enum move_reason reason_of(const struct planner *p, const struct pg_slot *now)
+static enum move_reason reason_of(const struct planner *p, const struct pg_slot *now, disk_id to)
 {
     const struct cluster_disk *disk = cluster_map_disk(p->map, slot_newest(now));
     if (now->count == 0)
         return MOVE_INITIAL;
-    return disk != NULL && stays(p, (int32_t)(disk - p->map->disks)) ? MOVE_EVEN : MOVE_EVACUATE;
+    if (disk == NULL || !stays(p, (int32_t)(disk - p->map->disks)))
+        return MOVE_EVACUATE;
+    return slot_has_holder(now, to) ? MOVE_BACK : MOVE_EVEN;
 }
 
 enum err planner_plan(const struct cluster_map *map, uint32_t pool_id, struct planner_move **moves,
@@ -110,14 +113,15 @@ enum err planner_plan(const struct cluster_map *map, uint32_t pool_id, struct pl
             const struct pg_slot *now = &pool->slots[i];
             if (p.slots[i] < 0 || map->disks[p.slots[i]].id == slot_newest(now))
                 continue;
+            disk_id to = map->disks[p.slots[i]].id;
             if (pass == 1)
                 (*moves)[changed] = (struct planner_move){.pool = pool_id,
                                                           .pg = (uint32_t)(i / p.width),
                                                           .slot = (uint8_t)(i % p.width),
-                                                          .reason = reason_of(&p, now),
+                                                          .reason = reason_of(&p, now, to),
                                                           .from = slot_newest(now),
                                                           .from_since = slot_since(now),
-                                                          .to = map->disks[p.slots[i]].id};
+                                                          .to = to};
             changed++;
         }
         if (pass == 0 && changed > 0)

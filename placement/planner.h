@@ -5,7 +5,8 @@
  *  P1  Unassigned PGs get k+m disks by straw2, in distinct failure domains or as distinct as the
  *      tree allows, once there are k+m disks that are `in` with weight; until then they wait.
  *  P2  A slot whose newest holder is not `in` (out, draining, failed, gone) moves to another disk.
- *      In pools with m <= 1 also one whose newest holder is down, so that writes can go on.
+ *      In pools with m <= 1 also one whose newest holder is down, so that writes can go on; in any
+ *      pool one whose newest holder is suspect, where another disk can take it.
  *  P3  Per-disk slot counts end within one of the weighted ideal with as few moves as that takes.
  *      The ideal respects that a PG uses a disk once, and a domain no more often than it must.
  *  P4  Never two slots of one PG with the same newest holder.
@@ -18,7 +19,8 @@
 #include <stdint.h>
 #include "placement/cluster_map.h"
 
-enum move_reason { MOVE_INITIAL, MOVE_EVACUATE, MOVE_EVEN };
+/* BACK: as EVEN, to an older holder of the slot, which has most of it. */
+enum move_reason { MOVE_INITIAL, MOVE_EVACUATE, MOVE_EVEN, MOVE_BACK };
 
 struct planner_move {
     uint32_t pool;

@@ -12,7 +12,7 @@ struct planner {
     uint32_t pgs;
     unsigned width;
     bool *usable;             /* in, with weight */
-    bool *target;             /* usable and up: new slots go only there */
+    bool *target;             /* usable, up, not suspect: new slots go only there */
     uint32_t *domain[LEVELS]; /* of each disk, numbered from 0; [DOMAIN_DISK] is the disk itself */
     unsigned usable_count, domain_count;
     unsigned cap;    /* slots of one PG that may share a domain */

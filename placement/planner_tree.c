@@ -62,7 +62,7 @@ enum err planner_init(struct planner *p, const struct cluster_map *map,
     for (size_t i = 0; i < n; i++) {
         const struct cluster_disk *disk = &map->disks[i];
         p->usable[i] = disk->admin == DISK_IN && disk->weight > 0;
-        p->target[i] = p->usable[i] && disk->up;
+        p->target[i] = p->usable[i] && disk->up && !disk->suspect;
         p->usable_count += p->usable[i];
     }
     for (int level = 0; level < LEVELS; level++) {

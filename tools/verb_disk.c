@@ -31,6 +31,14 @@ static const char *notes(struct cluster_view *v, const DiskReport *r)
     return arena_format(&v->arena, "%s%sindexing %u%%", mark, *mark ? ", " : "", percent);
 }
 
+static const char *pace(struct cluster_view *v, const DiskReport *r, bool json)
+{
+    if (!r || r->pace_ns <= 0)
+        return "-";
+    return json ? number(v, (uint64_t)r->pace_ns / 1000)
+                : arena_format(&v->arena, "%.1f ms", (double)r->pace_ns / 1e6);
+}
+
 static void list_row(struct cluster_view *v, bool json, const DiskInfo *d, struct cli_table *table)
 {
     const DiskReport *r = facts_report(&v->facts, d->id);
@@ -44,17 +52,18 @@ static void list_row(struct cluster_view *v, bool json, const DiskInfo *d, struc
                                     : view_bytes(v, r->used_bytes),
                              notes(v, r), number(v, slots.newest), number(v, slots.leaving),
                              r ? number(v, r->shards) : "-", r ? number(v, r->corrupt) : "-",
-                             d->address, d->zone, d->rack, view_hex(v, d->uuid.data, d->uuid.len)});
+                             pace(v, r, json), d->address, d->zone, d->rack,
+                             view_hex(v, d->uuid.data, d->uuid.len)});
 }
 
 static int run_list(struct cli *cli, int argc, char **argv)
 {
     static const char *const columns[] = {
-        "id",      "host",   "state",   "up",      "capacity", "used", "notes", "slots",
-        "leaving", "shards", "corrupt", "address", "zone",     "rack", "uuid",  NULL};
-    static const char *const narrow[] = {"id",      "host",    "state", "up",      "capacity",
-                                         "used",    "notes",   "slots", "leaving", "shards",
-                                         "corrupt", "address", NULL};
+        "id",     "host",    "state",   "up",      "capacity", "used", "notes", "slots", "leaving",
+        "shards", "corrupt", "pace_us", "address", "zone",     "rack", "uuid",  NULL};
+    static const char *const narrow[] = {"id",      "host",  "state",   "up",      "capacity",
+                                         "used",    "notes", "slots",   "leaving", "shards",
+                                         "corrupt", "pace",  "address", NULL};
     struct cluster_view v;
     int status = cli_options_only(cli, NULL, argc, argv);
     if (status)
@@ -241,7 +250,8 @@ const struct cli_verb disk_verbs[] = {
     {"list", "", "Show the disks",
      "state: in, out, draining or failed; up: whether it answers. slots: how many it is the "
      "newest\n"
-     "holder of; leaving: how many it is an older holder of, whose shards are taken elsewhere.\n"
+     "holder of; leaving: how many it is an older holder of, whose shards are taken elsewhere;\n"
+     "pace: the median time of what it had to do in the last ten seconds.\n"
      "notes: nearfull, backfillfull or full, the mark that it has reached; indexing, with how "
      "much\n"
      "of its extents has been read, while its index is rebuilt.\n",

@@ -18,6 +18,8 @@ void timeouts_default(struct timeouts *t)
         .heartbeat = 1 * SECOND,
         .down_after = 5 * SECOND,
         .out_after = 10 * MINUTE,
+        .suspect_after = 10 * SECOND,
+        .well_after = 30 * SECOND,
         .client_idle = 30 * SECOND,
         .http_headers = 10 * SECOND,
         .straggler_grace = 1 * SECOND,

@@ -14,6 +14,8 @@ struct timeouts {
     int64_t heartbeat;        /* 1 s, with jitter */
     int64_t down_after;       /* 5 s without a heartbeat */
     int64_t out_after;        /* 10 min down */
+    int64_t suspect_after;    /* 10 s slower than its peers */
+    int64_t well_after;       /* 30 s no slower than they are */
     int64_t client_idle;      /* 30 s */
     int64_t http_headers;     /* 10 s */
     int64_t straggler_grace;  /* at most 1 s beyond k+1 shards */

@@ -76,7 +76,9 @@ static bool ask_holder(struct fetch *f, unsigned index, unsigned n, bool insist)
     s->started = sys_now();
     s->holder = (uint8_t)n;
     s->insisted = insist;
-    if ((insist || !shard_disk_avoided(source->io->shards, holder.disk)) &&
+    bool avoided = cluster_map_disk_suspect(source->map, holder.disk) ||
+                   shard_disk_avoided(source->io->shards, holder.disk);
+    if ((insist || !avoided) &&
         shard_read_begin(source->io->shards, source->gather, holder.disk, source->pool_id, &id,
                          holder.since_epoch, s->asked, s->bytes, 0, insist, f->tag + index,
                          &s->read) == OK)

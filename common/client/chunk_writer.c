@@ -17,11 +17,12 @@
  *
  *  W1  A shard that fails is given up, and so is one that keeps the others waiting, in all, for longer
  *      than the grace and the time that the write takes without that: a slow disk at most doubles it.
+ *      One that is known to be slow is given up as soon as it does.
  *      The write goes on as long as the ack quorum can be reached. What is given up becomes a repair
  *      order when the object is committed.
  *  W2  Quorum (hazard 8): m = 0: k; else k+1. All k+m are waited for while their disks are up, for
  *      the grace beyond the quorum; for the deadline where one more shard lets the chunk survive the
- *      loss of a whole failure domain; not at all for a disk that straggles habitually. In no case
+ *      loss of a whole failure domain; not at all for a disk that is known to be slow. In no case
  *      for longer than COMMIT_PROGRESS progress time-outs: a local disk has no other limit.
  *  W3  However slowly the caller's bytes come, what is queued goes out, and the disks hear often
  *      enough that the write goes on. */
@@ -244,6 +245,13 @@ static int64_t grace(const struct chunk_writer *w)
     return g < most ? g : most;
 }
 
+/* It straggles habitually, or metadata calls it suspect. */
+static bool is_slow(const struct chunk_writer *w, unsigned i)
+{
+    return cluster_map_disk_suspect(w->map, w->outs[i].disk) ||
+           chunk_latency_straggles(w->io->latency, w->outs[i].disk);
+}
+
 /* Whether only a minority keeps the window full. */
 static bool quorum_waits(const struct chunk_writer *w)
 {
@@ -253,11 +261,25 @@ static bool quorum_waits(const struct chunk_writer *w)
     return ahead >= w->quorum;
 }
 
+static bool lags(const struct chunk_writer *w, unsigned i)
+{
+    return w->outs[i].phase == SHARD_OPEN_ && w->outs[i].accepted == w->released;
+}
+
+/* W1: how long a quorum waits for the others, in all. */
+static int64_t patience(const struct chunk_writer *w, int64_t now)
+{
+    for (unsigned i = 0; i < width(w); i++)
+        if (lags(w, i) && !is_slow(w, i))
+            return w->io->timeouts.straggler_grace + (now - w->opened - w->lagged);
+    return 0;
+}
+
 /* W1 */
 static void drop_laggards(struct chunk_writer *w)
 {
     for (unsigned i = 0; i < width(w); i++)
-        if (w->outs[i].phase == SHARD_OPEN_ && w->outs[i].accepted == w->released) {
+        if (lags(w, i)) {
             chunk_latency_straggled(w->io->latency, w->outs[i].disk, true);
             give_up(w, i);
         }
@@ -278,7 +300,7 @@ static enum err await_room(struct chunk_writer *w, bool all)
         int64_t until = w->request->deadline;
         bool lagging = quorum_waits(w);
         if (lagging) {
-            int64_t allowed = w->io->timeouts.straggler_grace + (now - w->opened - w->lagged);
+            int64_t allowed = patience(w, now);
             if (w->lagged >= allowed) {
                 drop_laggards(w);
                 continue;
@@ -470,8 +492,7 @@ static bool survives_domain(const struct chunk_writer *w, bool with_coming)
 static bool worth_waiting(const struct chunk_writer *w)
 {
     for (unsigned i = 0; i < width(w); i++)
-        if (w->outs[i].phase == SHARD_COMMITTING &&
-            !chunk_latency_straggles(w->io->latency, w->outs[i].disk))
+        if (w->outs[i].phase == SHARD_COMMITTING && !is_slow(w, i))
             return true;
     return false;
 }

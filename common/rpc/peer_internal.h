@@ -86,8 +86,8 @@ void breaker_end(struct breaker *b, int64_t now, bool answered, enum err result,
 /* rpc_control.c */
 void control_init(struct rpc_peer *p);
 void control_release(struct rpc_peer *p);
-void control_stop(struct rpc_peer *p);    /* under the lock */
-void control_join(struct rpc_peer *p);    /* behind control_stop, without it */
+void control_stop(struct rpc_peer *p); /* under the lock */
+void control_join(struct rpc_peer *p); /* behind control_stop, without it */
 
 /* rpc_pool.c */
 void pool_init(struct rpc_peer *p);

@@ -122,6 +122,8 @@ static enum err run_cluster(struct apply *a, const Command *c)
         return apply_register_disk(a, c->register_disk);
     case COMMAND__BODY_SET_DISK_STATE:
         return apply_set_disk_state(a, c->set_disk_state);
+    case COMMAND__BODY_SET_DISKS_SUSPECT:
+        return apply_set_disks_suspect(a, c->set_disks_suspect);
     case COMMAND__BODY_SET_DISKS_UP:
         return apply_set_disks_up(a, c->set_disks_up);
     case COMMAND__BODY_ASSIGN_POOL:

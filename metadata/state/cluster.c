@@ -145,6 +145,21 @@ enum err apply_set_disk_state(struct apply *a, const SetDiskState *c)
     return OK;
 }
 
+enum err apply_set_disks_suspect(struct apply *a, const SetDisksSuspect *c)
+{
+    if (c->n_disks > STATE_CHUNKS_MAX)
+        return ERR_TOO_BIG;
+    for (size_t i = 0; i < c->n_disks; i++) {
+        DiskInfo *disk;
+        if (!map_get_disk(a, c->disks[i], &disk) || disk->suspect == c->suspect)
+            continue;
+        disk->suspect = c->suspect;
+        disk->suspect_since = c->suspect ? a->time : 0;
+        map_put_disk(a, disk);
+    }
+    return OK;
+}
+
 enum err apply_set_disks_up(struct apply *a, const SetDisksUp *c)
 {
     if (c->n_disks > STATE_CHUNKS_MAX)

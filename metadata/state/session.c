@@ -107,7 +107,7 @@ static void sessions_evict(struct apply *a)
     txn_scan_end(&scan);
     for (int i = 0; i < SESSION_EVICT && oldest[i].client != NULL; i++)
         if (a->time - oldest[i].used > a->state->timeouts.session_idle ||
-             (i == 0 && count >= SESSIONS_MAX))
+            (i == 0 && count >= SESSIONS_MAX))
             session_end(a, oldest[i].client);
 }
 
@@ -142,7 +142,8 @@ enum err session_check(struct apply *a, const Command *c, struct kv_slice *remem
     int64_t used = (int64_t)read_u64(&r);
     if (c->slot >= slots)
         return ERR_INVALID;
-    if (a->time - used > a->state->timeouts.session_idle / SESSION_TOUCHES && value.length >= SESSION_HEADER)
+    if (a->time - used > a->state->timeouts.session_idle / SESSION_TOUCHES &&
+        value.length >= SESSION_HEADER)
         session_put(a, c->client.data, slots, (const uint8_t *)value.data + SESSION_HEADER,
                     value.length - SESSION_HEADER);
     key_slot(&key, c->client.data, c->slot);

@@ -174,6 +174,7 @@ enum err apply_collect_run(struct apply *a, const CollectRun *c);
 /* cluster.c */
 enum err apply_register_disk(struct apply *a, const RegisterDisk *c);
 enum err apply_set_disk_state(struct apply *a, const SetDiskState *c);
+enum err apply_set_disks_suspect(struct apply *a, const SetDisksSuspect *c);
 enum err apply_set_disks_up(struct apply *a, const SetDisksUp *c);
 /* pool.c */
 enum err apply_create_pool(struct apply *a, const CreatePool *c);

@@ -1,4 +1,5 @@
 /* Chunkservers, metadata and a client together: the path of every byte, and healing. */
+#include <stdlib.h>
 #include "tests/unit/chunkserver_service/objects_kit.h"
 
 enum { OBJECTS = 12 };
@@ -270,6 +271,45 @@ static void fails(void)
     world_stop(&w);
 }
 
+/* It fails before its server has registered it anew: metadata hears of that as well. */
+static void fails_unregistered(void)
+{
+    struct world w = {.chunk_count = 7, .k = 4, .m = 2};
+    struct world_test t = {0};
+    world_start(&w);
+    world_open(&t, &w);
+    put_objects(&t, 0, OBJECTS);
+    CHECK(world_wait_healed(&t, 20 * SYS_SECOND));
+    disk_id disk = world_disk_of(&t, 3);
+    sim_crash(w.metadata_pid);
+    sim_crash(w.chunk_pid[2]);
+    sim_restart(w.chunk_pid[2]);
+    for (uint8_t i = 0; i < 50;
+         i++) { /* it is served already: its index has something to keep, and cannot */
+        const struct chunk_id id = {.write = {{9, i}}};
+        struct chunk_durable durable;
+        sys_sleep_until(sys_now() + 100 * SYS_MS);
+        CHECK_OK(world_write_chunk(&t, 1, &id, 300000, 1, &durable));
+    }
+    sim_disk_fail(WORLD_CHUNK_HOST + 3, "/disk", 1, ERR_IO, true);
+    sys_sleep_until(sys_now() + 10 * SYS_SECOND);
+    sim_restart(w.metadata_pid);
+    int64_t until = sys_now() + 60 * SYS_SECOND;
+    bool failed = false;
+    while (!failed && sys_now() < until) {
+        sys_sleep_until(sys_now() + 500 * SYS_MS);
+        world_refresh(&t);
+        const struct cluster_map *map = map_cache_ref(t.c.map);
+        failed = cluster_map_disk(map, disk)->admin == DISK_FAILED;
+        map_cache_unref(t.c.map, map);
+    }
+    CHECK(failed);
+    CHECK(world_wait_healed(&t, 120 * SYS_SECOND));
+    check_healthy(&t, OBJECTS);
+    world_client_close(&t.c);
+    world_stop(&w);
+}
+
 /* A disk that hangs: its chunkserver goes on answering, nobody waits for it for long, and what it
  * missed comes when it moves again. */
 static void hangs(void)
@@ -291,6 +331,83 @@ static void hangs(void)
     sys_sleep_until(sys_now() + 5 * SYS_SECOND);
     CHECK(world_wait_healed(&t, 120 * SYS_SECOND));
     check_healthy(&t, 2 * OBJECTS);
+    world_client_close(&t.c);
+    world_stop(&w);
+}
+
+static bool is_suspect(struct world_test *t, disk_id disk)
+{
+    world_refresh(t);
+    const struct cluster_map *map = map_cache_ref(t->c.map);
+    bool suspect = cluster_map_disk_suspect(map, disk);
+    map_cache_unref(t->c.map, map);
+    return suspect;
+}
+
+static bool wait_suspect(struct world_test *t, disk_id disk, bool suspect, int seconds)
+{
+    int64_t until = sys_now() + seconds * SYS_SECOND;
+    while (is_suspect(t, disk) != suspect && sys_now() < until)
+        sys_sleep_until(sys_now() + 100 * SYS_MS);
+    return is_suspect(t, disk) == suspect;
+}
+
+static int earlier(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* How long all but the slowest few puts with their gets take: the world has its own stalls. Nearly every object
+ * has a shard on one of two disks of nine. */
+static int64_t times(struct world_test *t, uint32_t first)
+{
+    int64_t took[OBJECTS];
+    for (uint32_t i = 0; i < OBJECTS; i++) {
+        int64_t begun = sys_now();
+        CHECK_OK(world_put(t, first + i, size_of(i)));
+        CHECK_OK(world_get(t, first + i, size_of(i)));
+        took[i] = sys_now() - begun;
+    }
+    qsort(took, OBJECTS, sizeof took[0], earlier);
+    return took[OBJECTS * 3 / 4];
+}
+
+/* One disk answers in 200 ms and one not at all. Both are called suspect; then nobody waits for them, and what
+ * is written has all its shards, on others, while what they hold is not made again. One is well again, and
+ * takes its part; one stays so, and is given up. */
+static void slow(void)
+{
+    struct world w = {.chunk_count = 9, .k = 4, .m = 2};
+    struct world_test t = {0};
+    world_start(&w);
+    world_open(&t, &w);
+    int64_t usual = times(&t, 0);
+    CHECK(world_wait_healed(&t, 20 * SYS_SECOND));
+    disk_id crawls = world_disk_of(&t, 2), hangs_for_good = world_disk_of(&t, 5);
+    sim_disk_slow(WORLD_CHUNK_HOST + 2, "/disk", 200 * SYS_MS);
+    sim_disk_hang(WORLD_CHUNK_HOST + 5, "/disk", true);
+    CHECK(wait_suspect(&t, crawls, true, 30));
+    CHECK(wait_suspect(&t, hangs_for_good, true, 30));
+    sys_sleep_until(sys_now() + 2 * SYS_SECOND); /* stand-ins */
+    world_refresh(&t);
+    uint64_t rows = world_repair_rows(&t);
+    CHECK(times(&t, OBJECTS) <= 2 * usual);
+    CHECK(world_repair_rows(&t) <= rows);
+    sys_sleep_until(sys_now() + 60 * SYS_SECOND);
+    CHECK(world_health(&t).moving_slots > 0); /* and nothing is copied yet */
+    sim_disk_slow(WORLD_CHUNK_HOST + 2, "/disk", 0);
+    CHECK(wait_suspect(&t, crawls, false, 60));
+    get_objects(&t, 2 * OBJECTS);
+    sys_sleep_until(sys_now() + 700 * SYS_SECOND);
+    CHECK(world_wait_healed(&t, 120 * SYS_SECOND));
+    check_healthy(&t, 2 * OBJECTS);
+    world_refresh(&t);
+    const struct cluster_map *map = map_cache_ref(t.c.map);
+    CHECK_EQ(cluster_map_disk(map, crawls)->admin, DISK_IN);
+    CHECK_EQ(cluster_map_disk(map, hangs_for_good)->admin, DISK_OUT);
+    map_cache_unref(t.c.map, map);
+    sim_disk_hang(WORLD_CHUNK_HOST + 5, "/disk", false);
     world_client_close(&t.c);
     world_stop(&w);
 }
@@ -389,7 +506,9 @@ static const struct test tests[] = {
     {"an index is lost", index_lost},
     {"crashes while writing", crashes},
     {"a disk fails", fails},
+    {"a disk fails before it is registered", fails_unregistered},
     {"a disk hangs", hangs},
+    {"a disk is slow", slow},
     {"chunks are collected while they are moved", collected_meanwhile},
     {"metadata is away for a while", metadata_away},
     {0},

@@ -24,6 +24,7 @@ static inline MapInfo *rig_map_info(const struct cluster_map *map, struct arena 
         m->uuid = (ProtobufCBinaryData){UUID_BYTES, d->uuid.bytes};
         m->admin_state = d->admin;
         m->up = d->up;
+        m->suspect = d->suspect;
         m->weight = d->weight;
         m->zone = d->zone;
         m->rack = d->rack;
@@ -95,6 +96,12 @@ static inline void rig_publish(struct rig *rig)
 static inline void rig_set_up(struct rig *rig, disk_id id, bool up)
 {
     cluster_map_disk_mutable(rig->map, id)->up = up;
+    rig_publish(rig);
+}
+
+static inline void rig_set_suspect(struct rig *rig, disk_id id, bool suspect)
+{
+    cluster_map_disk_mutable(rig->map, id)->suspect = suspect;
     rig_publish(rig);
 }
 

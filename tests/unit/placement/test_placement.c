@@ -342,6 +342,49 @@ static void returns(void)
     cluster_map_free(map);
 }
 
+/* A suspect disk gets stand-ins for all that it is the newest holder of, and no new slots; when it is well
+ * again nearly everything goes back. Where no disk can take a slot, it stays. */
+static void suspects(void)
+{
+    struct cluster_map *map = cluster_map_new();
+    struct planner_move *moves;
+    size_t count, back = 0;
+    for (disk_id d = 1; d <= 8; d++)
+        add_disk(map, d, 1, d, 100);
+    const struct cluster_pool *pool = add_pool(map, 1, 4, 2, DOMAIN_DISK, 6);
+    settle(map, 1, NULL);
+    cluster_map_disk_mutable(map, 3)->suspect = true;
+    CHECK_OK(planner_plan(map, 1, &moves, &count, NULL));
+    CHECK(count >= 40);
+    for (size_t i = 0; i < count; i++) {
+        CHECK_EQ(moves[i].from, 3);
+        CHECK(moves[i].to != 3);
+        CHECK_EQ(moves[i].reason, MOVE_EVACUATE);
+    }
+    CHECK_OK(planner_carry_out(map, moves, count, map->epoch + 1));
+    sys_free(moves);
+    for (size_t i = 0; i < (size_t)pool_pg_count(pool) * pool_width(pool); i++)
+        CHECK(slot_newest(&pool->slots[i]) != 3);
+    CHECK_OK(planner_plan(map, 1, &moves, &count, NULL));
+    CHECK_EQ(count, 0); /* and nothing is evened out towards it */
+    cluster_map_disk_mutable(map, 3)->suspect = false;
+    CHECK_OK(planner_plan(map, 1, &moves, &count, NULL));
+    for (size_t i = 0; i < count; i++)
+        back += moves[i].to == 3 && moves[i].reason == MOVE_BACK;
+    CHECK(back >= 40 && back + 5 > count);
+    sys_free(moves);
+    /* Six disks for six slots. */
+    for (disk_id d = 1; d <= 3; d++)
+        cluster_map_disk_mutable(map, d)->suspect = true;
+    CHECK_OK(planner_plan(map, 1, &moves, &count, NULL));
+    for (size_t i = 0; i < count; i++)
+        CHECK(moves[i].to > 3);
+    CHECK_OK(planner_carry_out(map, moves, count, map->epoch + 1));
+    sys_free(moves);
+    check_table(map, 1, 1, false);
+    cluster_map_free(map);
+}
+
 /* Random histories of disks that come, go, fail and return: P4 and distinctness always hold. */
 static void histories(void)
 {
@@ -378,6 +421,7 @@ static const struct test tests[] = {{"vectors", vectors},
                                     {"three zones", three_zones},
                                     {"stranded", stranded},
                                     {"returns", returns},
+                                    {"suspects", suspects},
                                     {"histories", histories},
                                     {0}};
 SUITE("placement", tests)

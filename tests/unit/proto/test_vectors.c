@@ -250,7 +250,8 @@ static void command_numbers(void)
         {COMMAND__BODY_ASSIGN_POOL, 26},       {COMMAND__BODY_PUSH_HOLDERS, 27},
         {COMMAND__BODY_FINISH_HOLDER, 28},     {COMMAND__BODY_ORDER_REPAIRS, 29},
         {COMMAND__BODY_FINISH_REPAIRS, 30},    {COMMAND__BODY_COLLECT_RUN, 31},
-        {COMMAND__BODY_SET_FEATURE_LEVEL, 32},
+        {COMMAND__BODY_SET_FEATURE_LEVEL, 32}, {COMMAND__BODY_CONFIRM_TIME, 40},
+        {COMMAND__BODY_SET_DISKS_SUSPECT, 41},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         CHECK_EQ(numbers[i].body, numbers[i].number);

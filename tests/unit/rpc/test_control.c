@@ -325,18 +325,19 @@ static void nothing_is_heard_when_stopped(void)
     rig_release(&rig);
 }
 
-static const struct test tests[] = {{"calls", calls},
-                                    {"many in progress", many_in_progress},
-                                    {"deadline", deadline},
-                                    {"one way", one_way},
-                                    {"restart in mid call", restart_in_mid_call},
-                                    {"wrong key and cluster", wrong_key_and_cluster},
-                                    {"too many connections", too_many_connections},
-                                    {"breaker opens and recovers", breaker_opens_and_recovers},
-                                    {"queue is bounded", queue_is_bounded},
-                                    {"full socket", full_socket},
-                                    {"big bodies", big_bodies},
-                                    {"rubbish", rubbish},
-                                    {"nothing is heard when stopped", nothing_is_heard_when_stopped},
-                                    {0}};
+static const struct test tests[] = {
+    {"calls", calls},
+    {"many in progress", many_in_progress},
+    {"deadline", deadline},
+    {"one way", one_way},
+    {"restart in mid call", restart_in_mid_call},
+    {"wrong key and cluster", wrong_key_and_cluster},
+    {"too many connections", too_many_connections},
+    {"breaker opens and recovers", breaker_opens_and_recovers},
+    {"queue is bounded", queue_is_bounded},
+    {"full socket", full_socket},
+    {"big bodies", big_bodies},
+    {"rubbish", rubbish},
+    {"nothing is heard when stopped", nothing_is_heard_when_stopped},
+    {0}};
 SUITE("rpc control", tests)
