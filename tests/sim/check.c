@@ -53,18 +53,21 @@ static void look(struct checking *c, char words[160])
     if (view_ask_map(&c->view) != OK || view_ask_status(&c->view) != OK)
         return;
     census_take(c->view.map, &census);
-    uint64_t down = 0;
-    for (size_t i = 0; i < c->view.map->disk_count; i++)
+    uint64_t down = 0, suspect = 0;
+    for (size_t i = 0; i < c->view.map->disk_count; i++) {
         down += c->view.map->disks[i].admin == DISK_IN && !c->view.map->disks[i].up;
+        suspect += c->view.map->disks[i].admin == DISK_IN && c->view.map->disks[i].suspect;
+    }
     uint64_t rows = c->view.facts.status->repair_rows;
     words[0] = 0;
-    if (down || rows || census.slots_moving || census.slots_missing || census.slots_waiting)
-        snprintf(
-            words, 160,
-            "%llu disks down, %llu repair rows, slots: %llu moving, %llu missing, %llu waiting",
-            (unsigned long long)down, (unsigned long long)rows,
-            (unsigned long long)census.slots_moving, (unsigned long long)census.slots_missing,
-            (unsigned long long)census.slots_waiting);
+    if (down || suspect || rows || census.slots_moving || census.slots_missing ||
+        census.slots_waiting)
+        snprintf(words, 160,
+                 "%llu disks down, %llu suspect, %llu repair rows, slots: %llu moving, %llu "
+                 "missing, %llu waiting",
+                 (unsigned long long)down, (unsigned long long)suspect, (unsigned long long)rows,
+                 (unsigned long long)census.slots_moving, (unsigned long long)census.slots_missing,
+                 (unsigned long long)census.slots_waiting);
 }
 
 static void wait_whole(struct checking *c)

@@ -60,7 +60,7 @@ static bool lose_disk(struct nemesis *n, bool wipe, uint64_t *dice)
 {
     struct sim_cluster *c = n->f->cluster;
     uint32_t victim = n->f->victim;
-    char path[SIM_PATH];
+    char path[SIM_PATH], extents[SIM_PATH + 16];
     if (n->lost || !view(n))
         return false;
     const struct cluster_disk *disk = disk_numbered(n, victim);
@@ -75,6 +75,10 @@ static bool lose_disk(struct nemesis *n, bool wipe, uint64_t *dice)
         sim_crash(pid);
         if (sim_disk_wipe(sim_disk_host(c, victim), path) != OK)
             return false;
+        /* What was armed for the old one is not for the new one. */
+        sim_disk_store(c, victim, path);
+        snprintf(extents, sizeof extents, "%s/extents", path);
+        sim_disk_fail(sim_disk_host(c, victim), extents, 0, OK, false);
     }
     fail_lost(n, &n->ending);
     return true;

@@ -6,6 +6,7 @@
 #include "metadata/log.h"
 #include "metadata/raft/raft_internal.h"
 #include "metadata/service_internal.h"
+#include "metadata/slow_disks.h"
 #include "metadata/state/state_internal.h"
 
 static uint64_t counted[RARE_KINDS];
@@ -41,6 +42,7 @@ __typeof__(chunk_follow) __real_chunk_follow, __wrap_chunk_follow;
 __typeof__(slot_check) __real_slot_check, __wrap_slot_check;
 __typeof__(session_check) __real_session_check, __wrap_session_check;
 __typeof__(retry_known) __real_retry_known, __wrap_retry_known;
+__typeof__(slow_disks_judge) __real_slow_disks_judge, __wrap_slow_disks_judge;
 __typeof__(breaker_allow) __real_breaker_allow, __wrap_breaker_allow;
 __typeof__(chunk_rebuild) __real_chunk_rebuild, __wrap_chunk_rebuild;
 
@@ -105,6 +107,15 @@ enum err __wrap_chunk_rebuild(const struct chunk_io *io, const struct request_co
                                       target, bytes_moved);
     counted[RARE_REBUILD] += e == OK;
     return e;
+}
+
+size_t __wrap_slow_disks_judge(struct slow_disks *s, const struct timeouts *t, int64_t now,
+                               const struct disk_pace *disks, size_t n, struct disk_pace *changed)
+{
+    size_t count = __real_slow_disks_judge(s, t, now, disks, n, changed);
+    for (size_t i = 0; i < count; i++)
+        counted[RARE_SUSPECT] += changed[i].suspect;
+    return count;
 }
 
 bool __wrap_breaker_allow(struct breaker *b, int64_t now)

@@ -13,6 +13,7 @@
     X(SESSION_AGAIN, "results told again to a session")          \
     X(SDK_AGAIN, "results told again to an SDK")                 \
     X(REBUILD, "shards rebuilt")                                 \
+    X(SUSPECT, "disks called suspect")                           \
     X(BREAKER, "calls that a breaker refused")                   \
     X(STARTED, "chunkservers started again to find new members") \
     X(ROT_REFUSED, "members that refused to start over rot")     \

@@ -357,6 +357,8 @@ static bool harm_victim(struct nemesis *n, enum fault kind)
     struct faults *f = n->f;
     uint32_t host = sim_disk_host(f->cluster, f->victim);
     char store[SIM_PATH], extents[SIM_PATH + 16], path[SIM_PATH + 32];
+    if (n->lost && f->cluster->m < 2)
+        return false; /* what is moved to its successor would be a second loss */
     sim_disk_store(f->cluster, f->victim, store);
     snprintf(extents, sizeof extents, "%s/extents", store);
     sim_disk_may_exit(f->cluster, f->victim);
@@ -381,8 +383,8 @@ static bool strike_disk(struct nemesis *n, enum fault kind)
 {
     int64_t t = some_time(n, 10 * SYS_SECOND) + SYS_MS;
     uint32_t disk = any_disk(n), host = sim_disk_host(n->f->cluster, disk);
-    if (kind == FAULT_DISK_SLOW || kind == FAULT_DISK_HANG)
-        return slow_or_hang(n, kind == FAULT_DISK_SLOW, host, disk, t);
+    if (kind == FAULT_DISK_SLOW || kind == FAULT_DISK_HANG) /* at times until it is suspect */
+        return slow_or_hang(n, kind == FAULT_DISK_SLOW, host, disk, below(n, 4) ? t : 6 * t);
     if (kind == FAULT_DISK_FULL)
         return fill_chunks(n, host, t);
     return harm_victim(n, kind);

@@ -22,8 +22,8 @@ struct pending {
     uint32_t key, attempt;
     enum history_condition condition;
     uint64_t seed, value;
-    size_t number;          /* in the history */
-    size_t again;           /* likewise, of what later attempts do if the first is forgotten */
+    size_t number; /* in the history */
+    size_t again;  /* likewise, of what later attempts do if the first is forgotten */
     bool has_again;
     char match[MODEL_ETAG]; /* IF_MATCH */
     char id[40];            /* the invocation's */
