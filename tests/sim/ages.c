@@ -1,7 +1,8 @@
 #include "tests/sim/ages.h"
 #include "common/base/timeouts.h"
 
-enum { SESSION_PART = 4 }; /* of a write's age: a gateway that sleeps loses its session */
+/* Parts of it. A gateway that sleeps loses its session; a disk is slow for seconds here. */
+enum { SESSION_PART = 4, SUSPECT_PART = 60, WELL_PART = 20 };
 
 static int64_t age;
 
@@ -21,4 +22,6 @@ void __wrap_timeouts_default(struct timeouts *t)
     t->max_write_age = age;
     t->former_keep = age;
     t->session_idle = age / SESSION_PART;
+    t->suspect_after = age / SUSPECT_PART;
+    t->well_after = age / WELL_PART;
 }
