@@ -107,12 +107,15 @@ bool probe_run(struct shard_store *s, uint8_t *scratch)
 
 /* ---- drills ---- */
 
-void shard_store_delay(struct shard_store *s, int64_t delay_ns, int64_t until)
+bool shard_store_delay(struct shard_store *s, int64_t delay_ns, int64_t until)
 {
+    int64_t now = sys_now();
     sys_mutex_lock(&s->lock);
+    bool new = delay_ns != (now < s->delay_until ? s->delay : 0);
     s->delay = delay_ns;
     s->delay_until = until;
     sys_mutex_unlock(&s->lock);
+    return new;
 }
 
 /* A3 */

@@ -5,7 +5,8 @@
 /* What comes over control connections, whose threads must not wait: each disk has a worker with a
  * bounded queue, so that a hung disk holds up nobody else's deletes and verdicts. */
 
-#define TASK_WAIT (10 * SYS_SECOND)
+#define TASK_WAIT       (10 * SYS_SECOND)
+#define DELAY_LEASE_MAX (10 * SYS_SECOND)
 
 enum control_kind { CONTROL_DELETE, CONTROL_VERIFY, CONTROL_SUSPECT };
 
@@ -281,6 +282,18 @@ static void handle_scrub(void *context, struct rpc_request *r)
     refuse(r, d && started ? OK : ERR_UNAVAILABLE);
 }
 
+static void handle_delay(void *context, struct rpc_request *r)
+{
+    struct chunk_service *s = context;
+    const DiskDelay *body = (const DiskDelay *)rpc_request_body(r);
+    struct chunk_disk *d = chunk_disk_find(s, body->disk);
+    bool valid = body->delay_ns >= 0 && body->lease_ns >= 0 && body->lease_ns <= DELAY_LEASE_MAX;
+    if (d && valid && shard_store_delay(d->store, body->delay_ns, sys_now() + body->lease_ns))
+        log_warn("chunk", "a drill delays disk %s disk=%u delay_ms=%lld", d->directory, body->disk,
+                 (long long)(body->delay_ns / SYS_MS));
+    refuse(r, !d ? ERR_NOT_FOUND : valid ? OK : ERR_INVALID);
+}
+
 size_t control_routes(struct chunk_service *s, struct rpc_route *out)
 {
     const struct rpc_route routes[] = {
@@ -288,6 +301,7 @@ size_t control_routes(struct chunk_service *s, struct rpc_route *out)
         {MSG_SHARD_VERIFY, &shard_verify__descriptor, handle_verify, s},
         {MSG_SHARD_SUSPECT, &shard_suspect__descriptor, handle_suspect, s},
         {MSG_SCRUB_START, &scrub_start__descriptor, handle_scrub, s},
+        {MSG_DISK_DELAY, &disk_delay__descriptor, handle_delay, s},
     };
     memcpy(out, routes, sizeof routes);
     return sizeof routes / sizeof *routes;

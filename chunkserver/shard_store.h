@@ -104,8 +104,8 @@ struct shard_store_stats {
 void shard_store_stats(struct shard_store *s, struct shard_store_stats *out);
 /* A disk that has had nothing to do for some seconds writes and syncs a block, so that its pace is known. */
 void shard_store_probe(struct shard_store *s);
-/* For drills: until then (sys_now) all that the disk has to do takes so much longer. */
-void shard_store_delay(struct shard_store *s, int64_t delay_ns, int64_t until);
+/* For drills: until then (sys_now) all that the disk has to do takes so much longer. Whether that is new. */
+bool shard_store_delay(struct shard_store *s, int64_t delay_ns, int64_t until);
 
 /* ---- writing: bytes go from the socket straight into memory that goes to the disk ----
  *

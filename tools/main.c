@@ -19,6 +19,7 @@ static const struct cli_verb verbs[] = {
     {.name = "object", .summary = "Objects and their shards", .verbs = object_verbs},
     {.name = "rebuild", .summary = "Rebuilding and moving of shards", .verbs = rebuild_verbs},
     {.name = "scrub", .summary = "Reading and comparing what the disks hold", .verbs = scrub_verbs},
+    {.name = "drill", .summary = "Faults made on purpose, and watched", .verbs = drill_verbs},
     {.name = "raft", .summary = "The metadata group", .verbs = raft_verbs},
     {.name = "user", .summary = "Who may speak S3", .verbs = user_verbs},
     {.name = "bench", .summary = "Measure a cluster through S3", .verbs = bench_verbs},

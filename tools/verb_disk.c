@@ -1,7 +1,6 @@
 /* `cairn disk ..`: the disks, and whether placement uses them. */
 #include <stdio.h>
 #include <string.h>
-#include "common/base/text.h"
 #include "placement/planner.h"
 #include "common/sys/sys.h"
 #include "tools/verb_view.h"
@@ -90,20 +89,18 @@ static int run_list(struct cli *cli, int argc, char **argv)
 static int open_disk(struct cli *cli, const struct cli_option *options, int argc, char **argv,
                      struct cluster_view *v, const DiskInfo **disk)
 {
-    uint64_t id = 0;
+    uint32_t id = 0;
     memset(v, 0, sizeof *v);
     int status = cli_options(cli, options, &argc, argv);
-    if (!status && argc != 1)
-        status = cli_usage(cli, argc ? "one disk at a time" : "which disk?");
-    if (!status && (decimal_parse(argv[0], strlen(argv[0]), &id) || id == 0 || id > UINT32_MAX))
-        status = cli_usage(cli, "\"%.40s\" is no disk's id: see cairn disk list", argv[0]);
+    if (!status)
+        status = view_disk_word(cli, argc, argv, &id);
     if (status)
         return status;
     status = view_open(cli, v);
     if (!status)
         status = view_need_map(v);
-    if (!status && !(*disk = view_disk(v, (uint32_t)id)))
-        status = cli_failed("there is no disk %llu: see cairn disk list", (unsigned long long)id);
+    if (!status && !(*disk = view_disk(v, id)))
+        status = cli_failed("there is no disk %u: see cairn disk list", id);
     if (status)
         view_close(v);
     return status;

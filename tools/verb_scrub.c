@@ -1,7 +1,6 @@
 /* `cairn scrub ..`: whether what the disks hold has been read and compared, and when. */
 #include <stdio.h>
 #include <string.h>
-#include "common/base/text.h"
 #include "common/proto/message_types.h"
 #include "common/sys/sys.h"
 #include "tools/verb_view.h"
@@ -91,7 +90,7 @@ static enum err start_one(struct cluster_view *v, const DiskInfo *d, bool deep)
     return view_call(v, d->address, MSG_SCRUB_START, &body.base, NULL, START_ASK, &reply);
 }
 
-static int start_all(struct cluster_view *v, const struct cli *cli, uint64_t only, bool deep)
+static int start_all(struct cluster_view *v, const struct cli *cli, uint32_t only, bool deep)
 {
     unsigned begun = 0, failed = 0;
     for (size_t i = 0; i < v->facts.info->n_disks; i++) {
@@ -118,22 +117,19 @@ static int start_all(struct cluster_view *v, const struct cli *cli, uint64_t onl
 static int run_start(struct cli *cli, int argc, char **argv)
 {
     bool deep = false;
-    uint64_t id = 0;
+    uint32_t id = 0;
     const struct cli_option options[] = {{"deep", CLI_FLAG, &deep}, {0}};
     struct cluster_view v;
     int status = cli_options(cli, options, &argc, argv);
-    if (!status && argc > 1)
-        status = cli_usage(cli, "one disk at a time, or none for all of them");
-    if (!status && argc == 1 &&
-        (decimal_parse(argv[0], strlen(argv[0]), &id) || id == 0 || id > UINT32_MAX))
-        status = cli_usage(cli, "\"%.40s\" is no disk's id: see cairn disk list", argv[0]);
+    if (!status && argc > 0) /* none: all of them */
+        status = view_disk_word(cli, argc, argv, &id);
     if (status)
         return status;
     status = view_open(cli, &v);
     if (!status)
         status = view_need_map(&v);
-    if (!status && id && !view_disk(&v, (uint32_t)id))
-        status = cli_failed("there is no disk %llu: see cairn disk list", (unsigned long long)id);
+    if (!status && id && !view_disk(&v, id))
+        status = cli_failed("there is no disk %u: see cairn disk list", id);
     if (!status)
         status = start_all(&v, cli, id, deep);
     view_close(&v);

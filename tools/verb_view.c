@@ -199,6 +199,17 @@ int view_failed(const struct cluster_view *v, enum err e, const char *what)
     return CLI_FAILED;
 }
 
+int view_disk_word(const struct cli *cli, int argc, char **argv, uint32_t *id)
+{
+    uint64_t n = 0;
+    if (argc != 1)
+        return cli_usage(cli, argc ? "one disk at a time" : "which disk?");
+    if (decimal_parse(argv[0], strlen(argv[0]), &n) || n == 0 || n > UINT32_MAX)
+        return cli_usage(cli, "\"%.40s\" is no disk's id: see cairn disk list", argv[0]);
+    *id = (uint32_t)n;
+    return CLI_OK;
+}
+
 const DiskInfo *view_disk(const struct cluster_view *v, uint32_t id)
 {
     for (size_t i = 0; i < v->facts.info->n_disks; i++)

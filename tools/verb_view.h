@@ -46,6 +46,8 @@ enum err view_call(struct cluster_view *v, const char *address, uint16_t type,
 /* Says that the group could not be asked, and what to do. Returns CLI_FAILED. */
 int view_failed(const struct cluster_view *v, enum err e, const char *what);
 
+/* A verb's only word, the id of a disk. An exit status; what is wrong has been said. */
+int view_disk_word(const struct cli *cli, int argc, char **argv, uint32_t *id);
 /* NULL when there is none, or it was removed. */
 const DiskInfo *view_disk(const struct cluster_view *v, uint32_t id);
 /* By name or by number. */

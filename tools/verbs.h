@@ -10,6 +10,7 @@ extern const struct cli_verb pg_verbs[];
 extern const struct cli_verb object_verbs[];
 extern const struct cli_verb rebuild_verbs[];
 extern const struct cli_verb scrub_verbs[];
+extern const struct cli_verb drill_verbs[];
 extern const struct cli_verb raft_verbs[];
 extern const struct cli_verb user_verbs[];
 extern const struct cli_verb bench_verbs[];
