@@ -44,6 +44,7 @@ void keeper_run(void *store)
             wait_if_failed(s);
             continue;
         }
+        space_ballast(s);
         enum err e = index_flush(s, false, false);
         if (!e)
             space_refresh(s);

@@ -121,6 +121,7 @@ void index_rebuild(struct shard_store *s)
     for (int i = 0; (e == ERR_IO && i < ATTEMPTS) || e == ERR_NO_SPACE; i += e == ERR_IO) {
         if (i > 0 || e == ERR_NO_SPACE)
             rest(s);
+        space_ballast(s);
         if (!quiet(s))
             return;
         e = index_start_anew(s);

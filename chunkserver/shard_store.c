@@ -254,6 +254,7 @@ static enum err is_empty(struct shard_store *s, bool *empty)
 static enum err start_disk(struct shard_store *s)
 {
     bool rebuild = false, empty = false;
+    space_ballast_open(s);
     enum err e = bump_incarnation(s);
     if (!e)
         e = index_open(s, &rebuild);

@@ -1,6 +1,11 @@
-/* How much room a disk has. The file system is asked once an extent and once a flush; in between
- * only preallocated space is used, which it has counted already. */
+/* How much room a disk has. The file system is asked once an extent and twice a flush; in between
+ * only preallocated space is used, which it has counted already.
+ *
+ * Its index needs some to be opened and to be deleted from, and others' files may have taken the last byte: a
+ * ballast (common/sys/ballast.h) of a 64th of the file system, at most 32 MiB, is given away when less than
+ * half of its size is left, and made again when there is four times as much. */
 #include "chunkserver/store_internal.h"
+#include "common/sys/ballast.h"
 #include "common/sys/log.h"
 
 void space_refresh(struct shard_store *s)
@@ -18,6 +23,43 @@ void space_refresh(struct shard_store *s)
     if (s->space.capacity == 0 || s->space.capacity > total)
         s->space.capacity = total;
     sys_mutex_unlock(&s->lock);
+}
+
+enum { BALLAST_PART = 64, BALLAST_MAX = 32 << 20, BALLAST_AGAIN = 4 };
+
+static uint64_t ballast_bytes(const struct shard_store *s)
+{
+    uint64_t part = s->space.fs_total / BALLAST_PART;
+    return round_down(part < BALLAST_MAX ? part : BALLAST_MAX, SYS_BLOCK);
+}
+
+void space_ballast(struct shard_store *s)
+{
+    space_refresh(s);
+    uint64_t bytes = ballast_bytes(s), unused = s->space.fs_free;
+    if (s->no_ballast || bytes == 0)
+        return;
+    enum err e = OK;
+    if (s->ballast && unused < bytes / 2) {
+        e = ballast_remove(s->directory);
+        s->ballast = e != OK && e != ERR_NOT_FOUND;
+        log_error("store", "%s: the disk is all but full, the ballast was removed: %s", s->directory,
+                  err_text(e));
+        space_refresh(s);
+    } else if (!s->ballast && unused > BALLAST_AGAIN * bytes) {
+        e = ballast_make(s->directory, bytes);
+        s->ballast = e == OK;
+        s->no_ballast = e != OK;
+        if (e != OK)
+            log_warn("store", "%s: no ballast can be made: %s", s->directory, err_text(e));
+    }
+}
+
+void space_ballast_open(struct shard_store *s)
+{
+    s->ballast = ballast_there(s->directory);
+    if (s->ballast)
+        space_ballast(s);
 }
 
 /* Bytes that are neither taken nor spoken for, down to the last. */

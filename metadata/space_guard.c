@@ -12,15 +12,10 @@
  * The next segment of the log is written in advance (log_segment.c), so that the log itself goes on for
  * a segment whatever else fills the disk. File calls may hang with their disk: a thread of its own asks,
  * once in a heartbeat. */
-#include <stdio.h>
+#include "common/sys/ballast.h"
 #include "metadata/service_internal.h"
 
 enum { MARK_SEGMENTS = 4, SEGMENT_BYTES = 64 << 20 };
-
-static void ballast_path(const char *directory, char out[SYS_PATH_MAX])
-{
-    snprintf(out, SYS_PATH_MAX, "%s/ballast", directory);
-}
 
 static uint64_t least(uint64_t a, uint64_t b)
 {
@@ -42,46 +37,6 @@ static uint64_t segment_of(const struct metadata_service *s)
     return s->config.segment_bytes ? s->config.segment_bytes : SEGMENT_BYTES;
 }
 
-static enum err remove_ballast(const char *directory)
-{
-    char path[SYS_PATH_MAX];
-    ballast_path(directory, path);
-    enum err e = sys_unlink(path);
-    return e == OK ? sys_dir_sync(directory) : e;
-}
-
-static enum err make_ballast(const char *directory, uint64_t bytes)
-{
-    char path[SYS_PATH_MAX];
-    struct sys_file *f;
-    ballast_path(directory, path);
-    enum err e = sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE, &f);
-    if (e != OK)
-        return e;
-    e = sys_file_allocate(f, 0, bytes);
-    if (e == OK)
-        e = sys_file_sync(f);
-    sys_file_close(f);
-    if (e == OK)
-        e = sys_dir_sync(directory);
-    if (e != OK && sys_unlink(path) != OK)
-        log_warn("space", "%s stays half made", path);
-    return e;
-}
-
-static bool has_ballast(const char *directory)
-{
-    char path[SYS_PATH_MAX];
-    struct sys_file *f;
-    uint64_t size = 0;
-    ballast_path(directory, path);
-    if (sys_file_open(path, SYS_OPEN_READ, &f) != OK)
-        return false;
-    bool there = sys_file_size(f, &size) == OK && size > 0;
-    sys_file_close(f);
-    return there;
-}
-
 static bool needed(uint64_t segment, uint64_t total, uint64_t unused)
 {
     return unused < mark_of(segment, total) / 4;
@@ -92,11 +47,11 @@ void space_guard_prepare(struct metadata_service *s)
     const char *directory = s->config.directory;
     uint64_t total, unused;
     struct space_guard *g = &s->space;
-    g->ballast = has_ballast(directory);
+    g->ballast = ballast_there(directory);
     if (!g->ballast || sys_disk_space(directory, &total, &unused) != OK ||
         !needed(segment_of(s), total, unused))
         return;
-    enum err e = remove_ballast(directory);
+    enum err e = ballast_remove(directory);
     g->ballast = e != OK;
     log_warn("space",
              "%s: the disk is full, the ballast was removed to start with what it kept free: %s",
@@ -119,12 +74,12 @@ static void tend_ballast(struct metadata_service *s, uint64_t total, uint64_t un
     uint64_t bytes = ballast_of(segment, total);
     enum err e = OK;
     if (g->ballast && needed(segment, total, unused)) {
-        e = remove_ballast(directory);
+        e = ballast_remove(directory);
         set_ballast(s, e != OK && e != ERR_NOT_FOUND);
         log_error("space", "%s: the disk is all but full, the ballast was removed: %s", directory,
                   err_text(e));
     } else if (!g->ballast && bytes > 0 && unused > mark + mark / 4 + bytes) {
-        e = make_ballast(directory, bytes);
+        e = ballast_make(directory, bytes);
         set_ballast(s, e == OK);
         if (e != OK && !g->warned)
             log_warn("space", "%s: no ballast can be made: %s", directory, err_text(e));

@@ -50,6 +50,9 @@ test  curl                   raw requests in the tests
 test  util-linux             setarch for TSan; namespaces for hosts on one machine
 test  iproute2               networks between these hosts
 test  iptables               partitions between them
+test  mount                  small file systems that fill up
+test  e2fsprogs              ext4 for these
+test  xfsprogs               xfs for these
 demo  awscli                 the S3 client of the demo
 demo  curl                   raw requests in the demo
 demo  python3                the demo's bookkeeping

@@ -1,6 +1,7 @@
 /* Room on a disk: its marks, what still works at each, and how space comes back. */
 #include "chunkserver/service_internal.h"
 #include "chunkserver/store_internal.h"
+#include "common/sys/ballast.h"
 #include "common/sys/sim/sim.h"
 #include "tests/unit/chunkserver/store_kit.h"
 
@@ -323,6 +324,65 @@ static void the_last_extent_stays(void)
     shard_store_close(s);
 }
 
+static bool await_ballast(bool there)
+{
+    for (int i = 0; i < 100 && ballast_there(suite_dir()) != there; i++)
+        sys_sleep_until(sys_now() + 100 * SYS_MS);
+    return ballast_there(suite_dir()) == there;
+}
+
+/* Others' files take all that is left, and are gone again. */
+static void fill(bool full)
+{
+    static const char path[] = "/others";
+    struct sys_file *f;
+    uint64_t total, unused, size = 0;
+    if (!full) {
+        CHECK_OK(sys_unlink(path));
+        return;
+    }
+    CHECK_OK(sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE, &f));
+    CHECK_OK(sys_file_size(f, &size));
+    CHECK_OK(sys_disk_space("/", &total, &unused));
+    if (unused > 0)
+        CHECK_OK(sys_file_allocate(f, size, unused));
+    sys_file_close(f);
+}
+
+/* Others' files take the last byte: the ballast gives way, so that the disk still deletes, durably, and can
+ * be opened; with room again there is another one. */
+static void full_to_the_last_byte(void)
+{
+    sim_disk_limit(1, 256 * MIB);
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = open_compacting(50 * SYS_MS);
+    for (uint32_t i = 0; i < 40; i++)
+        CHECK_OK(kit_write(s, i, LENGTH));
+    CHECK(await_ballast(true));
+    fill(true);
+    CHECK(await_ballast(false));
+    for (uint32_t i = 0; i < 10; i++)
+        CHECK_OK(kit_delete(s, i));
+    CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
+    CHECK_ERR(kit_write(s, 100, LENGTH), ERR_DISK_FULL);
+    fill(false);
+    CHECK(await_ballast(true));
+    /* In the moment in which it is closed: the next open finds no room but the ballast's. */
+    shard_store_close(s);
+    fill(true);
+    s = open_compacting(50 * SYS_MS);
+    CHECK(!ballast_there(suite_dir()));
+    for (uint32_t i = 10; i < 20; i++)
+        CHECK_OK(kit_delete(s, i));
+    CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
+    for (uint32_t i = 20; i < 40; i++)
+        CHECK_OK(kit_read(s, i, LENGTH, 0, LENGTH));
+    fill(false);
+    CHECK(await_ballast(true));
+    CHECK_OK(kit_write(s, 100, LENGTH));
+    shard_store_close(s);
+}
+
 static const struct test tests[] = {
     {"the last extent stays", the_last_extent_stays},
     {"compaction: extents are emptied and removed", compacts},
@@ -331,6 +391,7 @@ static const struct test tests[] = {
     {"compaction beside deletes and second commits", rivals},
     {"a disk full of fragments", full_of_fragments},
     {"what a crash left preallocated", trims},
+    {"a disk full to the last byte", full_to_the_last_byte},
     {"marks of a configured capacity", marks_of_a_cap},
     {"marks of the file system", marks_of_the_file_system},
     {0},

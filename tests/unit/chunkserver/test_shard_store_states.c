@@ -16,6 +16,7 @@
 #include "tests/unit/chunkserver/disk_replay.h"
 
 enum { DISK_HOST = 2, SMALL_FIRST = 64, LARGE_FIRST = 160, LATE = 62, SHARDS = 180 };
+enum { DISK_BYTES = 64 << 20 }; /* with a ballast of 1 MiB */
 
 enum what { WHAT_PUT, WHAT_DELETE, WHAT_FLUSH, WHAT_READY };
 
@@ -488,6 +489,7 @@ static void all_states(struct workload *w)
     recording.used = 0;
     memset(&replay, 0, sizeof replay);
     replay.recording = &recording;
+    sim_disk_limit(DISK_HOST, DISK_BYTES);
     sim_disk_no_holes(DISK_HOST, w->no_holes);
     sim_disk_observe(DISK_HOST, recording_see, &recording);
     recording.deaf = w->crash;

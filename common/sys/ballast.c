@@ -1,0 +1,49 @@
+#include "common/sys/ballast.h"
+#include <stdio.h>
+#include "common/sys/log.h"
+#include "common/sys/sys.h"
+
+static void path_of(const char *directory, char out[SYS_PATH_MAX])
+{
+    snprintf(out, SYS_PATH_MAX, "%s/ballast", directory);
+}
+
+bool ballast_there(const char *directory)
+{
+    char path[SYS_PATH_MAX];
+    struct sys_file *f;
+    uint64_t size = 0;
+    path_of(directory, path);
+    if (sys_file_open(path, SYS_OPEN_READ, &f) != OK)
+        return false;
+    bool there = sys_file_size(f, &size) == OK && size > 0;
+    sys_file_close(f);
+    return there;
+}
+
+enum err ballast_make(const char *directory, uint64_t bytes)
+{
+    char path[SYS_PATH_MAX];
+    struct sys_file *f;
+    path_of(directory, path);
+    enum err e = sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE, &f);
+    if (e != OK)
+        return e;
+    e = sys_file_allocate(f, 0, bytes);
+    if (e == OK)
+        e = sys_file_sync(f);
+    sys_file_close(f);
+    if (e == OK)
+        e = sys_dir_sync(directory);
+    if (e != OK && sys_unlink(path) != OK)
+        log_warn("space", "%s stays half made", path);
+    return e;
+}
+
+enum err ballast_remove(const char *directory)
+{
+    char path[SYS_PATH_MAX];
+    path_of(directory, path);
+    enum err e = sys_unlink(path);
+    return e == OK ? sys_dir_sync(directory) : e;
+}

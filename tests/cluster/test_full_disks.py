@@ -1,0 +1,173 @@
+#!/usr/bin/python3
+"""Disks on small file systems of their own, ext4 and, in the long form, xfs: clients fill them until they are
+refused, others' files take the last byte, a server is killed and opens such a disk. Deletes go on, and in the long
+form bring the service back by themselves; nothing that was acknowledged is lost."""
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cluster import CAIRN, LONG, Cluster, check, run, wait_until
+from workload import connect, digest, read
+
+MIB = 1 << 20
+DISKS, IMAGE = 4, 320 * MIB  # xfs takes no less than 300
+ROOM = 120 * MIB  # of each, that is left to clients
+SIZES = [3 * MIB, 100_000, 1 * MIB, 20_000]
+REFUSED_IN_A_ROW = 4
+
+
+class SmallDisks(Cluster):
+    """Every chunkserver's directory is a file system in an image."""
+
+    def __init__(self, kind, **plan):
+        super().__init__(disks=DISKS, **plan)
+        self.kind, self.mounted = kind, []
+
+    def path(self, number):
+        return os.path.join(self.dir, "data", f"chunk-{number}")
+
+    def up(self):
+        super().up()
+        for i in range(1, DISKS + 1):
+            image, path = os.path.join(self.home, f"image-{i}"), self.path(i)
+            with open(image, "wb") as f:
+                f.truncate(IMAGE)
+            make = ["mkfs.ext4", "-q", "-m", "0", image] if self.kind == "ext4" else ["mkfs.xfs", "-q", image]
+            subprocess.run(make, check=True)
+            self.stop(f"chunk-{i}")
+            os.rename(path, path + ".aside")
+            os.mkdir(path)
+            subprocess.run(["mount", "-o", "loop", image, path], check=True)
+            self.mounted.append(path)
+            shutil.copytree(path + ".aside", path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("ballast"))
+            shutil.rmtree(path + ".aside")
+            self.start(f"chunk-{i}")
+        wait_until(lambda: all(d["up"] == "up" and d["capacity"] < 2 * IMAGE for d in self.ask("disk", "list")), 30,
+                   "the disks are small")
+
+    def close(self, keep_logs=False):
+        # The servers first: what they have open cannot be unmounted.
+        subprocess.run([CAIRN, "dev", "down", "--dir", self.dir], capture_output=True, timeout=120, check=False)
+        while self.mounted:
+            subprocess.run(["umount", self.mounted.pop()], check=True)
+        super().close(keep_logs)
+
+    def left(self, number):
+        s = os.statvfs(self.path(number))
+        return s.f_bavail * s.f_frsize
+
+    def take(self, number, room):
+        """Somebody else's file takes what there is, but for so much."""
+        with open(os.path.join(self.path(number), "others"), "wb") as f:
+            os.posix_fallocate(f.fileno(), 0, self.left(number) - room)
+
+    def fill(self, number):
+        """.. and now all of it."""
+        with open(os.path.join(self.path(number), "others"), "ab") as f, contextlib.suppress(OSError):
+            for step in (MIB, 4096):
+                with contextlib.suppress(OSError):
+                    while True:
+                        os.write(f.fileno(), bytes(step))
+
+    def empty(self, number):
+        os.unlink(os.path.join(self.path(number), "others"))
+
+
+def body_of(number):
+    return (number.to_bytes(8, "little") * (SIZES[number % len(SIZES)] // 8 + 1))[:SIZES[number % len(SIZES)]]
+
+
+def put_until_refused(s3, kept):
+    """All that is acknowledged is kept in mind; the codes of what was not."""
+    codes, in_a_row, number = set(), 0, 0
+    while in_a_row < REFUSED_IN_A_ROW:
+        number += 1
+        key, body = f"object-{number}", body_of(number)
+        try:
+            s3.put_object(Bucket="room", Key=key, Body=body)
+            kept[key] = digest(body)
+            in_a_row = 0
+        except (ClientError, BotoCoreError) as e:
+            codes.add(e.response["Error"]["Code"] if isinstance(e, ClientError) else type(e).__name__)
+            in_a_row += 1
+        check(number < 5000, "the disks do not fill")
+    return codes
+
+
+def check_all(s3, kept):
+    for key, value in kept.items():
+        check(digest(read(s3, "room", key)) == value, f"{key} came back with other bytes")
+
+
+def delete(s3, kept, count):
+    for key in list(kept)[:count]:
+        s3.delete_object(Bucket="room", Key=key)
+        del kept[key]
+
+
+def codes(cluster):
+    return {f["code"] for f in cluster.ask("status", status=None)["findings"]}
+
+
+def whole(cluster):
+    status = cluster.ask("rebuild", "status")
+    return status["whole"]
+
+
+def fill_and_delete(kind):
+    with SmallDisks(kind, metadata=1, pool="2+1") as cluster:
+        s3, kept = connect(cluster), {}
+        s3.create_bucket(Bucket="room")
+        for i in range(1, DISKS + 1):
+            cluster.take(i, ROOM)
+        refused = put_until_refused(s3, kept)
+        check(len(kept) > 50, f"only {len(kept)} objects fit")
+        wait_until(lambda: "DISK_FULL" in codes(cluster), 20, "status says that disks are full")
+        check_all(s3, kept)
+        # To the last byte, and a server is killed and has to open such a disk.
+        for i in range(1, DISKS + 1):
+            cluster.fill(i)
+            check(cluster.left(i) < MIB, f"{cluster.left(i)} bytes are left on disk {i}")
+        wait_until(lambda: all(not os.path.exists(os.path.join(cluster.path(i), "ballast"))
+                               for i in range(1, DISKS + 1)), 20, "the ballasts give way")
+        cluster.kill("chunk-2")
+        cluster.start("chunk-2")
+        wait_until(lambda: all(d["up"] == "up" for d in cluster.ask("disk", "list")), 30, "all disks are up")
+        check_all(s3, kept)
+        # Deletes free room, a minute later, while the others' files stay.
+        before = sum(cluster.left(i) for i in range(1, DISKS + 1))
+        delete(s3, kept, len(kept) // 2)
+        if LONG:
+            wait_until(lambda: sum(cluster.left(i) for i in range(1, DISKS + 1)) > before + ROOM // 2, 120,
+                       "deletes give room back")
+        for i in range(1, DISKS + 1):
+            cluster.empty(i)
+        wait_until(lambda: "DISK_FULL" not in codes(cluster), 120, "no disk is full any more")
+
+        def put():
+            try:
+                s3.put_object(Bucket="room", Key="afterwards", Body=body_of(1))
+                return True
+            except ClientError:
+                return False
+        wait_until(put, 60, "puts go on")
+        kept["afterwards"] = digest(body_of(1))
+        check_all(s3, kept)
+        wait_until(lambda: whole(cluster), 60, "everything has all its shards")
+        print(f"  {kind}: {len(kept)} objects left; puts were refused with {', '.join(sorted(refused))}")
+
+
+def ext4():
+    fill_and_delete("ext4")
+
+
+def xfs():
+    fill_and_delete("xfs")
+
+
+if __name__ == "__main__":
+    sys.exit(run([ext4, xfs] if LONG else [ext4]))
