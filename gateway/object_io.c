@@ -23,6 +23,8 @@ static enum s3_error write_error(enum err e)
         return S3_CLIENT_GONE;
     case ERR_BUSY:
         return S3_SLOW_DOWN;
+    case ERR_DISK_FULL:
+        return S3_DISKS_FULL;
     default:
         return S3_SERVICE_UNAVAILABLE;
     }

@@ -22,6 +22,9 @@
     X(S3_BUCKET_NOT_EMPTY, "BucketNotEmpty", 409, "The bucket you tried to delete is not empty.")  \
     X(S3_CONDITIONAL_REQUEST_CONFLICT, "ConditionalRequestConflict", 409,                          \
       "A conflicting operation occurred during the request. Try again.")                           \
+    /* Not 507: another try is another placement group, whose disks may have room. */              \
+    X(S3_DISKS_FULL, "ServiceUnavailable", 503,                                                    \
+      "Too many of the disks that this object fell to are full: add disks, or delete objects.")    \
     X(S3_ENTITY_TOO_LARGE, "EntityTooLarge", 400,                                                  \
       "Your proposed upload exceeds the maximum allowed object size.")                             \
     X(S3_ENTITY_TOO_SMALL, "EntityTooSmall", 400,                                                  \

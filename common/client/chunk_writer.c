@@ -72,6 +72,7 @@ struct chunk_writer {
     uint32_t stripes_per_group;
     uint32_t stripe; /* being filled */
     uint32_t filled; /* bytes of it that are there */
+    unsigned full; /* shards that were given up because their disks are full */
     int64_t opened;
     int64_t lagged; /* ns, in all, that a quorum has waited for the others */
     int64_t tended, kept;
@@ -98,12 +99,20 @@ static unsigned durable(const struct chunk_writer *w)
     return n;
 }
 
-static void give_up(struct chunk_writer *w, unsigned i)
+/* e: why. */
+static void give_up(struct chunk_writer *w, unsigned i, enum err e)
 {
     struct out *o = &w->outs[i];
+    w->full += e == ERR_DISK_FULL;
     shard_write_free(o->write);
     o->write = NULL;
     o->phase = SHARD_LOST;
+}
+
+/* What to say when too few shards are left: that disks are full, if that is why. */
+static enum err no_quorum(const struct chunk_writer *w, enum err otherwise)
+{
+    return w->full > 0 && live(w) + w->full >= w->quorum ? ERR_DISK_FULL : otherwise;
 }
 
 static void open_shards(struct chunk_writer *w, int64_t began, uint32_t pg)
@@ -123,10 +132,12 @@ static void open_shards(struct chunk_writer *w, int64_t began, uint32_t pg)
             .began = began,
         };
         o->disk = slot_newest(slot);
-        if (o->disk == 0 || shard_disk_avoided(w->io->shards, o->disk) ||
-            shard_write_begin(w->io->shards, &w->gather, o->disk, &shard, slot_since(slot), i,
-                              &o->write) != OK)
-            o->phase = SHARD_LOST;
+        enum err e = o->disk == 0 || shard_disk_avoided(w->io->shards, o->disk)
+                         ? ERR_UNAVAILABLE
+                         : shard_write_begin(w->io->shards, &w->gather, o->disk, &shard,
+                                             slot_since(slot), i, &o->write);
+        if (e != OK)
+            give_up(w, i, e);
     }
 }
 
@@ -191,7 +202,7 @@ static void end_of(struct chunk_writer *w, unsigned i, int64_t commit_began)
         shard_write_free(o->write);
         o->write = NULL;
     } else {
-        give_up(w, i);
+        give_up(w, i, e);
     }
 }
 
@@ -225,7 +236,7 @@ static void feed(struct chunk_writer *w)
             }
         }
         if (e != OK && e != ERR_BUSY)
-            give_up(w, i);
+            give_up(w, i, e);
         if (o->phase == SHARD_OPEN_ && o->accepted < least)
             least = o->accepted;
     }
@@ -281,7 +292,7 @@ static void drop_laggards(struct chunk_writer *w)
     for (unsigned i = 0; i < width(w); i++)
         if (lags(w, i)) {
             chunk_latency_straggled(w->io->latency, w->outs[i].disk, true);
-            give_up(w, i);
+            give_up(w, i, ERR_TIMEOUT);
         }
 }
 
@@ -291,7 +302,7 @@ static enum err await_room(struct chunk_writer *w, bool all)
     for (;;) {
         feed(w);
         if (live(w) < w->quorum)
-            return ERR_NO_QUORUM;
+            return no_quorum(w, ERR_NO_QUORUM);
         if (all ? w->released == w->sealed : w->sealed - w->released < GROUPS_MAX)
             return OK;
         int64_t now = sys_now();
@@ -451,7 +462,7 @@ enum err chunk_writer_advance(struct chunk_writer *w, size_t n)
      * them leave with the commit. */
     enum err e = last ? OK : pump(w, 0, 0);
     if (e == OK && live(w) < w->quorum)
-        e = ERR_NO_QUORUM;
+        e = no_quorum(w, ERR_NO_QUORUM);
     return e;
 }
 
@@ -540,7 +551,9 @@ static enum err await_durable(struct chunk_writer *w, int64_t began)
             return e;
     }
     note_stragglers(w, grace_end > 0 && sys_now() >= grace_end);
-    return durable(w) >= w->quorum ? OK : live(w) < w->quorum ? ERR_NO_QUORUM : ERR_TIMEOUT;
+    if (durable(w) >= w->quorum)
+        return OK;
+    return live(w) < w->quorum ? no_quorum(w, ERR_NO_QUORUM) : ERR_TIMEOUT;
 }
 
 enum err chunk_writer_finish(struct chunk_writer *w, struct chunk_durable *out)

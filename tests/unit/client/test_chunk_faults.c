@@ -111,7 +111,7 @@ static void write_no_quorum(void)
         int64_t began = sys_now();
         set_full(&rig->disks[2].bad, write_types[t]);
         set_crash(&rig->disks[5].bad, write_types[t]);
-        CHECK_ERR(rig_write(rig, &c, 600 * SYS_SECOND, 0), ERR_NO_QUORUM);
+        CHECK_ERR(rig_write(rig, &c, 600 * SYS_SECOND, 0), ERR_DISK_FULL);
         CHECK(took(began) < 5 * SYS_SECOND);
         began = sys_now();
         rig->disks[2].bad = (struct misdeeds){0};
@@ -120,6 +120,25 @@ static void write_no_quorum(void)
         enum err e = rig_write(rig, &c, 600 * SYS_SECOND, 0);
         CHECK(e == ERR_NO_QUORUM || e == ERR_UNAVAILABLE);
         CHECK(took(began) < 5 * SYS_SECOND);
+        rig_free(rig);
+    }
+}
+
+/* That disks are full is said when that is why. */
+static void write_full_group(void)
+{
+    for (unsigned t = 0; t < 3; t++) {
+        struct rig *rig = rig_new(POOL_BYTES);
+        struct chunk c = rig_chunk(rig, P_4_2, 3000000);
+        set_full(&rig->disks[2].bad, write_types[t]);
+        set_full(&rig->disks[3].bad, write_types[t]);
+        CHECK_ERR(rig_write(rig, &c, 60 * SYS_SECOND, 0), ERR_DISK_FULL);
+        rig->disks[3].bad = (struct misdeeds){0};
+        CHECK_OK(rig_write(rig, &c, 60 * SYS_SECOND, 0));
+        rig_set_up(rig, 4, false);
+        rig_set_up(rig, 5, false);
+        CHECK_ERR(rig_write(rig, &c, 60 * SYS_SECOND, 0),
+                  ERR_UNAVAILABLE); /* with room there, too */
         rig_free(rig);
     }
 }
@@ -574,6 +593,7 @@ static const struct test tests[] = {
     {"write: paced", write_paced},
     {"write: slow client", write_slow_client},
     {"write: no quorum", write_no_quorum},
+    {"write: full group", write_full_group},
     {"write: one parity", write_m1},
     {"write: whole domain", write_domain},
     {"write: straggler", write_straggler},
