@@ -117,9 +117,14 @@ static bool still_ours(struct backfill *b, const struct task *t)
     return ours;
 }
 
+struct compared {
+    int64_t listed, done;
+    uint64_t made;
+};
+
 /* One chunk of the slot's list against our own index. */
 static void compare(struct backfill *b, const struct task *t, const struct chunk_facts *c,
-                    int64_t listed_at, struct trouble *trouble)
+                    int64_t listed_at, struct compared *n, struct trouble *trouble)
 {
     const struct shard_id id = {.chunk = c->id, .index = (uint8_t)t->slot};
     struct stored_shard shard;
@@ -127,9 +132,10 @@ static void compare(struct backfill *b, const struct task *t, const struct chunk
     enum err e = shard_store_stat(t->owner->store, t->pool, &id, &shard);
     if (e == OK && shard.nonce == c->nonce)
         return;
-    bool made;
+    bool made = false;
     if (e == OK || e == ERR_NOT_FOUND)
         e = rebuild(b, t, c, t->slot, t->disk, listed_at, &made);
+    n->made += made;
     if (e == ERR_STOPPING || e == ERR_CLIENT_GONE || e == ERR_DISK_FAILED || e == ERR_UNAVAILABLE)
         trouble->stopped = true;
     if (e != OK)
@@ -169,10 +175,6 @@ static bool facts_of(const ChunkEntry *entry, struct chunk_facts *out)
     return true;
 }
 
-struct compared {
-    int64_t listed, done;
-};
-
 /* Everything that is on the list now; ERR_MISMATCH when the slot has moved on. */
 static enum err compare_all(struct backfill *b, const struct task *t, struct compared *n,
                             struct trouble *trouble)
@@ -203,7 +205,7 @@ static enum err compare_all(struct backfill *b, const struct task *t, struct com
             else if (!still_ours(b, t))
                 e = ERR_MISMATCH;
             else
-                compare(b, t, &c, listed_at, trouble);
+                compare(b, t, &c, listed_at, n, trouble);
             n->done += e == OK;
             if (e == OK && t->kind == TASK_FILL)
                 backfill_count(b, t->owner, 1, 0);
@@ -246,6 +248,10 @@ static enum err run_slot(struct backfill *b, const struct task *t)
     struct compared n = {0};
     enum err e = compare_all(b, t, &n, &trouble);
     tell(&trouble, t);
+    if (t->kind == TASK_AUDIT && n.made > 0)
+        log_warn("backfill",
+                 "shards that this disk had lost are rebuilt disk=%u pool=%u pg=%u shards=%llu",
+                 t->disk, t->pool, t->pg, (unsigned long long)n.made);
     if (e == OK && trouble.count > 0)
         e = trouble.first;
     if (e == OK)
