@@ -43,8 +43,8 @@ void space_ballast(struct shard_store *s)
     if (s->ballast && unused < bytes / 2) {
         e = ballast_remove(s->directory);
         s->ballast = e != OK && e != ERR_NOT_FOUND;
-        log_error("store", "%s: the disk is all but full, the ballast was removed: %s", s->directory,
-                  err_text(e));
+        log_error("store", "%s: the disk is all but full, the ballast was removed: %s",
+                  s->directory, err_text(e));
         space_refresh(s);
     } else if (!s->ballast && unused > BALLAST_AGAIN * bytes) {
         e = ballast_make(s->directory, bytes);

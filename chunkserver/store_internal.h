@@ -219,7 +219,8 @@ struct shard_store {
     uint32_t gone[GONE_MAX];
     size_t gone_count;
     struct space space;
-    bool ballast, no_ballast; /* there is one, none can be made; of who opens it, then of the keeper */
+    bool ballast,
+        no_ballast; /* there is one, none can be made; of who opens it, then of the keeper */
     struct table_slot tables[TABLES_MAX];
     struct shard_store_stats stats;
     struct pace pace;

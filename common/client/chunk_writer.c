@@ -72,7 +72,7 @@ struct chunk_writer {
     uint32_t stripes_per_group;
     uint32_t stripe; /* being filled */
     uint32_t filled; /* bytes of it that are there */
-    unsigned full; /* shards that were given up because their disks are full */
+    unsigned full;   /* shards that were given up because their disks are full */
     int64_t opened;
     int64_t lagged; /* ns, in all, that a quorum has waited for the others */
     int64_t tended, kept;
