@@ -104,7 +104,7 @@ static enum err lock_disk(struct shard_store *s)
     if (!e)
         e = sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE, &s->lock_file);
     if (!e)
-        e = sys_file_lock(s->lock_file);
+        e = sys_file_lock_wait(s->lock_file);
     if (e == ERR_BUSY) {
         log_error("store", "%s is open in another process", s->directory);
         e = ERR_DISK_IN_USE;

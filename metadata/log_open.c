@@ -99,7 +99,7 @@ static enum err lock_directory(struct log_store *s)
     char path[SYS_PATH_MAX];
     log_store_path(s, "lock", path);
     enum err e = sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE, &s->lock);
-    return e ? e : sys_file_lock(s->lock);
+    return e ? e : sys_file_lock_wait(s->lock);
 }
 
 static enum err finish(struct log_scan *scan, struct log_recovery *out)

@@ -175,6 +175,8 @@ enum err sys_file_size(struct sys_file *f, uint64_t *out) MUST_USE;             
 enum err sys_file_allocated(struct sys_file *f, uint64_t *out) MUST_USE; /* [S] */
 /* An exclusive lock for as long as the file is open; ERR_BUSY when another process holds it. */
 enum err sys_file_lock(struct sys_file *f) MUST_USE; /* [S] */
+/* The same for a server that starts: waits up to 5 s, for a holder that was killed is not gone at once. */
+enum err sys_file_lock_wait(struct sys_file *f) MUST_USE; /* [S] */
 
 enum err sys_rename(const char *from,
                     const char *to) MUST_USE;     /* [S] does not sync: call dir_sync */

@@ -107,8 +107,14 @@ static void answer_etag(const struct s3_answer *a, char out[MODEL_ETAG])
     operation_etag(http_headers_get(&a->exchange.answer, "ETag"), out);
 }
 
-/* The end of a write, by its answer: done, refused, or not known. A condition on an object that is
- * not there is refused with 404. */
+/* A condition on an object that is not there is refused with 404. */
+static bool condition_failed(enum history_condition condition, const struct s3_answer *a)
+{
+    return condition != HISTORY_ALWAYS &&
+           (a->status == 412 || (a->status == 404 && condition == HISTORY_IF_MATCH));
+}
+
+/* The end of a write, by its answer: done, refused, or not known. */
 static bool ended(struct client *c, size_t number, const char *what, const char *target,
                   enum history_condition condition, const struct s3_answer *a, uint64_t value)
 {
@@ -118,8 +124,7 @@ static bool ended(struct client *c, size_t number, const char *what, const char 
         return true;
     }
     c->work->refused++;
-    if (condition != HISTORY_ALWAYS &&
-        (a->status == 412 || (a->status == 404 && condition == HISTORY_IF_MATCH)))
+    if (condition_failed(condition, a))
         operation_refused(c, number);
     else if (operation_certain(a->status))
         operation_complain(c, what, target, a);
@@ -174,21 +179,23 @@ static size_t begin_pending(struct client *c, const char *target)
 }
 
 /* What an SDK's retry is told from is remembered by log time. When the only clock has made a step, later
- * attempts may be a request of their own, and the first one's outcome is not known. */
+ * attempts may be a request of their own. */
+static bool may_be_apart(const struct client *c)
+{
+    return c->work->skewed && c->pending.attempt > 1;
+}
+
 static void attempt_pending(struct client *c, const char *target, const uint8_t *bytes,
                             struct s3_answer *a)
 {
     struct pending *p = &c->pending;
-    if (p->has_again)
+    if (p->has_again && !may_be_apart(c))
         history_drop(c->work->history, p->again);
     p->again = begin_pending(c, target);
     p->has_again = true;
     attempt_all(c, target, bytes, a);
     p->has_again = false;
-    bool apart = c->work->skewed && p->attempt > 1;
-    if (apart)
-        p->number = p->again;
-    else
+    if (!may_be_apart(c))
         history_drop(c->work->history, p->again);
 }
 
@@ -202,8 +209,11 @@ static bool write_pending(struct client *c)
     operation_target(p->key, target);
     uint8_t *bytes = p->removes ? NULL : model_bytes(p->seed);
     attempt_pending(c, target, bytes, &a);
-    bool done =
-        ended(c, p->number, p->removes ? "DELETE" : "PUT", target, p->condition, &a, p->value);
+    /* Done is one of the two, at some time since the first began, and maybe both are. A refusal may be the
+     * second's alone: then nothing is known of the first. */
+    bool refused = may_be_apart(c) && condition_failed(p->condition, &a);
+    bool done = !refused && ended(c, p->number, p->removes ? "DELETE" : "PUT", target, p->condition,
+                                  &a, p->value);
     if (done) {
         *(p->removes ? &w->deletes : &w->puts) += 1;
         answer_etag(&a, got);

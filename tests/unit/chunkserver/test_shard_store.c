@@ -128,6 +128,23 @@ static void again_under_the_same_id(void)
     shard_store_close(s);
 }
 
+static void close_main(void *s)
+{
+    sys_sleep_until(sys_now() + SYS_SECOND);
+    shard_store_close(s);
+}
+
+/* Who held the disk was killed, and is gone a moment later only. */
+static void holder_on_its_way_out(void)
+{
+    struct sys_thread *t;
+    CHECK_OK(kit_format(suite_dir()));
+    CHECK_OK(sys_thread_start(&t, "holder", 0, close_main, kit_open(suite_dir())));
+    struct shard_store *s = kit_open(suite_dir());
+    sys_thread_join(t);
+    shard_store_close(s);
+}
+
 static void lists_a_group(void)
 {
     CHECK_OK(kit_format(suite_dir()));
@@ -498,6 +515,7 @@ static const struct test tests[] = {
     {"a second commit of the same id", again_under_the_same_id},
     {"lists a placement group", lists_a_group},
     {"identity", identity},
+    {"waits for a holder that is on its way out", holder_on_its_way_out},
     {"streams with checks", streams},
     {"refusals", refusals},
     {"pieces and their CRCs", piece_crcs},
