@@ -95,6 +95,23 @@ static void in_use(void)
     shard_store_close(s);
 }
 
+static void close_main(void *s)
+{
+    sys_sleep_until(sys_now() + SYS_SECOND);
+    shard_store_close(s);
+}
+
+/* Who held the disk was killed, and is gone a moment later only. */
+static void holder_on_its_way_out(void)
+{
+    struct sys_thread *t;
+    CHECK_OK(kit_format(suite_dir()));
+    CHECK_OK(sys_thread_start(&t, "holder", 0, close_main, kit_open(suite_dir())));
+    struct shard_store *s = kit_open(suite_dir());
+    sys_thread_join(t);
+    shard_store_close(s);
+}
+
 /* Where a shard lies. */
 static struct shard_record place_of(uint32_t number)
 {
@@ -231,6 +248,7 @@ static void unreadable(void)
 static const struct test tests[] = {
     {"a sound disk", sound},
     {"a disk in use, no disk", in_use},
+    {"waits for a holder that is on its way out", holder_on_its_way_out},
     {"rot in each part of a record", rot},
     {"superblock, extents, a row without a record", other_faults},
     {"the index rebuilt", rebuild},

@@ -128,23 +128,6 @@ static void again_under_the_same_id(void)
     shard_store_close(s);
 }
 
-static void close_main(void *s)
-{
-    sys_sleep_until(sys_now() + SYS_SECOND);
-    shard_store_close(s);
-}
-
-/* Who held the disk was killed, and is gone a moment later only. */
-static void holder_on_its_way_out(void)
-{
-    struct sys_thread *t;
-    CHECK_OK(kit_format(suite_dir()));
-    CHECK_OK(sys_thread_start(&t, "holder", 0, close_main, kit_open(suite_dir())));
-    struct shard_store *s = kit_open(suite_dir());
-    sys_thread_join(t);
-    shard_store_close(s);
-}
-
 static void lists_a_group(void)
 {
     CHECK_OK(kit_format(suite_dir()));
@@ -191,7 +174,7 @@ static void lists_a_group(void)
 
 static void identity(void)
 {
-    struct shard_store *s = NULL, *other = NULL;
+    struct shard_store *s = NULL;
     struct shard_store_identity id;
     struct shard_store_config c = kit_config("/test/none");
     CHECK_ERR(shard_store_open(&s, &c), ERR_NOT_FOUND);
@@ -204,7 +187,6 @@ static void identity(void)
     CHECK_ERR(shard_store_open(&s, &c), ERR_FOREIGN_DISK);
     c.cluster = kit_uuid(1);
     CHECK_OK(shard_store_open(&s, &c));
-    CHECK_ERR(shard_store_open(&other, &c), ERR_DISK_IN_USE);
     shard_store_identity(s, &id);
     CHECK_EQ(id.id, 0);
     CHECK_EQ(id.incarnation, 1);
@@ -515,7 +497,6 @@ static const struct test tests[] = {
     {"a second commit of the same id", again_under_the_same_id},
     {"lists a placement group", lists_a_group},
     {"identity", identity},
-    {"waits for a holder that is on its way out", holder_on_its_way_out},
     {"streams with checks", streams},
     {"refusals", refusals},
     {"pieces and their CRCs", piece_crcs},
