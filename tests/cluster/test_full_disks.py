@@ -3,6 +3,7 @@
 refused, others' files take the last byte, a server is killed and opens such a disk. Deletes go on, and in the long
 form bring the service back by themselves; nothing that was acknowledged is lost."""
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -81,11 +82,11 @@ def body_of(number):
     return (number.to_bytes(8, "little") * (SIZES[number % len(SIZES)] // 8 + 1))[:SIZES[number % len(SIZES)]]
 
 
-def put_until_refused(s3, kept):
-    """All that is acknowledged is kept in mind; the codes of what was not."""
-    codes, in_a_row, number = set(), 0, 0
+def put_until_refused(s3, kept, numbers, codes):
+    """All that is acknowledged is kept in mind, and the codes of what was not."""
+    in_a_row = 0
     while in_a_row < REFUSED_IN_A_ROW:
-        number += 1
+        number = next(numbers)
         key, body = f"object-{number}", body_of(number)
         try:
             s3.put_object(Bucket="room", Key=key, Body=body)
@@ -95,7 +96,6 @@ def put_until_refused(s3, kept):
             codes.add(e.response["Error"]["Code"] if isinstance(e, ClientError) else type(e).__name__)
             in_a_row += 1
         check(number < 5000, "the disks do not fill")
-    return codes
 
 
 def check_all(s3, kept):
@@ -124,9 +124,13 @@ def fill_and_delete(kind):
         s3.create_bucket(Bucket="room")
         for i in range(1, DISKS + 1):
             cluster.take(i, ROOM)
-        refused = put_until_refused(s3, kept)
+        numbers, refused = itertools.count(1), set()
+
+        def full():  # what a refused put had written is given back: there may be room again
+            put_until_refused(s3, kept, numbers, refused)
+            return "DISK_FULL" in codes(cluster)
+        wait_until(full, 60, "status says that disks are full")
         check(len(kept) > 50, f"only {len(kept)} objects fit")
-        wait_until(lambda: "DISK_FULL" in codes(cluster), 20, "status says that disks are full")
         check_all(s3, kept)
         # To the last byte, and a server is killed and has to open such a disk.
         for i in range(1, DISKS + 1):
