@@ -82,16 +82,25 @@ static void wait_whole(struct checking *c)
 
 /* ---- every shard ---- */
 
+/* The first page of a placement group's chunks. */
+static void ask_for_chunks(Query *query, ListChunks *list, const struct cluster_pool *pool,
+                           uint32_t pg)
+{
+    *list = (ListChunks)LIST_CHUNKS__INIT;
+    *query = (Query)QUERY__INIT;
+    query->body_case = QUERY__BODY_LIST_CHUNKS;
+    query->list_chunks = list;
+    list->pool = pool->id;
+    list->pg = pg;
+    list->max = PAGE;
+}
+
 static bool chunk_known(struct checking *c, const struct cluster_pool *pool, uint32_t pg,
                         ProtobufCBinaryData id)
 {
-    ListChunks list = LIST_CHUNKS__INIT;
-    Query query = QUERY__INIT;
-    query.body_case = QUERY__BODY_LIST_CHUNKS;
-    query.list_chunks = &list;
-    list.pool = pool->id;
-    list.pg = pg;
-    list.max = PAGE;
+    ListChunks list;
+    Query query;
+    ask_for_chunks(&query, &list, pool, pg);
     for (bool more = true; more;) {
         Answer *page = ask(c, &query);
         if (!page)
@@ -154,13 +163,9 @@ static void verify_shard(struct checking *c, const struct cluster_pool *pool, ui
 
 static void verify_pg(struct checking *c, const struct cluster_pool *pool, uint32_t pg)
 {
-    ListChunks list = LIST_CHUNKS__INIT;
-    Query query = QUERY__INIT;
-    query.body_case = QUERY__BODY_LIST_CHUNKS;
-    query.list_chunks = &list;
-    list.pool = pool->id;
-    list.pg = pg;
-    list.max = PAGE;
+    ListChunks list;
+    Query query;
+    ask_for_chunks(&query, &list, pool, pg);
     for (bool more = true; more && !c->work->failed;) {
         Answer *page = ask(c, &query);
         if (!page)
@@ -302,13 +307,9 @@ static void check_chunks(struct checking *c)
         c->known = 0;
         for (size_t p = 0; !c->work->failed && p < c->view.map->pool_count; p++)
             for (uint32_t pg = 0; pg < pool_pg_count(&c->view.map->pools[p]); pg++) {
-                ListChunks list = LIST_CHUNKS__INIT;
-                Query query = QUERY__INIT;
-                query.body_case = QUERY__BODY_LIST_CHUNKS;
-                query.list_chunks = &list;
-                list.pool = c->view.map->pools[p].id;
-                list.pg = pg;
-                list.max = PAGE;
+                ListChunks list;
+                Query query;
+                ask_for_chunks(&query, &list, &c->view.map->pools[p], pg);
                 Answer *page = ask(c, &query);
                 c->known += page ? page->n_chunks : 0;
             }
@@ -329,13 +330,9 @@ static void check_chunks(struct checking *c)
 static void count_expected(struct checking *c, const struct cluster_pool *pool, uint32_t pg,
                            uint64_t expected[SIM_DISKS_MAX])
 {
-    ListChunks list = LIST_CHUNKS__INIT;
-    Query query = QUERY__INIT;
-    query.body_case = QUERY__BODY_LIST_CHUNKS;
-    query.list_chunks = &list;
-    list.pool = pool->id;
-    list.pg = pg;
-    list.max = PAGE;
+    ListChunks list;
+    Query query;
+    ask_for_chunks(&query, &list, pool, pg);
     for (bool more = true; more && !c->work->failed;) {
         Answer *page = ask(c, &query);
         for (unsigned i = 0; page && i < pool_width(pool); i++) {
