@@ -312,6 +312,7 @@ static void every_call_of_a_repair(void)
 static void every_connection_of_a_repair(void)
 {
     struct bench b;
+    uint64_t uses = 0;
     bench_open(&b, 1, 2);
     for (unsigned number = 1; number <= 3; number++) {
         int pid = b.w.chunk_pid[number - 1];
@@ -325,8 +326,10 @@ static void every_connection_of_a_repair(void)
             clean = sim_network_fail_left(pid) > 0;
             sim_network_fail(pid, 0);
         }
-        suite_check(clean && f.nth > 5, __FILE__, __LINE__, "clean %d at %" PRIu64, clean, f.nth);
+        suite_check(clean, __FILE__, __LINE__, "still at %" PRIu64, f.nth);
+        uses += f.nth;
     }
+    CHECK(uses > 30); /* most are those of the two that have something to do with it */
     const struct fault none = {0};
     judge(&b, "connections", &none);
     bench_close(&b);

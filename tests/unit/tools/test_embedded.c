@@ -181,11 +181,13 @@ static void learner_lost(void)
     kill_server();
     lose(3);
     rig.end_at_learner = true;
+    sim_disk_slow(HOST, "/D3", 50 * SYS_MS); /* it is seen to be a learner before it votes */
     sim_restart(rig.pid);
     for (int i = 0; i < 400 && sim_alive(rig.pid); i++)
         sys_sleep_until(sys_now() + 50 * SYS_MS);
     CHECK(!sim_alive(rig.pid));
     CHECK_TEXT(sim_exit_reason(rig.pid), "a learner");
+    sim_disk_slow(HOST, "/D3", 0);
     lose(3);
     rig.end_at_learner = false;
     rig.led = false;
