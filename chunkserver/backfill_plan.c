@@ -44,6 +44,15 @@ static int in_order(const void *pa, const void *pb)
     return a->slot < b->slot ? -1 : a->slot > b->slot;
 }
 
+/* Who is to do what the disk needs; NULL: not this server. */
+static struct chunk_disk *served(struct backfill *b, disk_id id)
+{
+    struct chunk_disk *d = chunk_disk_use(b->service, id);
+    if (d)
+        chunk_disk_leave(d);
+    return d;
+}
+
 /* ---- slots ---- */
 
 /* Hazard 8: a disk that is suspect, or in a pool with m <= 1 one that is down, has got a stand-in, so that new
@@ -77,7 +86,7 @@ static void plan_pool(struct backfill *b, const struct cluster_map *map,
                 .slot = i,
                 .since_epoch = slot_since(slot),
                 .disk = slot_newest(slot),
-                .owner = chunk_disk_find(b->service, slot_newest(slot)),
+                .owner = served(b, slot_newest(slot)),
             };
             if (!t.owner || only_stands_in(map, pool, slot))
                 continue;
@@ -97,33 +106,38 @@ static bool audits_due(struct backfill *b)
     bool ready = !b->audits_known;
     sys_mutex_lock(&s->lock);
     for (size_t i = 0; i < s->disk_count; i++)
-        ready &= !s->disks[i].store || s->disks[i].registered;
+        ready &= !s->disks[i].open || s->disks[i].registered;
     sys_mutex_unlock(&s->lock);
     return ready;
 }
 
-/* An index made anew may name deleted shards again, and not name others: as after an unclean stop. */
-static void note_rebuilds(struct backfill *b)
+/* A disk that has come back; an index made anew, which may name deleted shards again and not name others, as
+ * after an unclean stop. */
+static void note_changes(struct backfill *b)
 {
     struct chunk_service *s = b->service;
     for (size_t i = 0; i < s->disk_count; i++) {
         struct chunk_disk *d = &s->disks[i];
         struct shard_store_stats stats;
-        if (!d->store)
+        if (!chunk_disk_enter(d))
             continue;
         shard_store_stats(d->store, &stats);
-        if (stats.rebuilding || stats.index_rebuilds == d->rebuilds)
-            continue;
-        d->rebuilds = stats.index_rebuilds;
-        d->audit = true;
-        b->audits_known = false;
+        if (!stats.rebuilding && stats.index_rebuilds != d->rebuilds) {
+            d->rebuilds = stats.index_rebuilds;
+            d->audit = true;
+            b->audits_known = false;
+        }
+        if (d->opens != d->opens_seen)
+            b->audits_known = false;
+        d->opens_seen = d->opens;
+        chunk_disk_leave(d);
     }
 }
 
 static void plan_slots(struct backfill *b, const struct cluster_map *map, struct task_list *out)
 {
     struct task_list audits = {0};
-    note_rebuilds(b);
+    note_changes(b);
     bool due = map->epoch > 0 && audits_due(b);
     for (size_t i = 0; i < map->pool_count; i++)
         if (pool_assigned(&map->pools[i]))
@@ -150,7 +164,7 @@ static void add_repair(struct backfill *b, const struct cluster_map *map,
         .pool = pool->id,
         .pg = pg,
         .disk = primary,
-        .owner = chunk_disk_find(b->service, primary),
+        .owner = served(b, primary),
         .danger = 1 + danger_of(map, pool, pg),
     };
     if (t.owner)

@@ -322,7 +322,7 @@ static enum err repair_one(struct backfill *b, const struct task *t, const struc
     bool usable = d && d->up && d->admin != DISK_FAILED;
     map_cache_unref(b->service->map, map);
     *disk = target;
-    struct chunk_disk *own = chunk_disk_find(b->service, target);
+    struct chunk_disk *own = chunk_disk_use(b->service, target);
     if (!own && !usable)
         return ERR_UNAVAILABLE;
     if (own) {
@@ -331,6 +331,7 @@ static enum err repair_one(struct backfill *b, const struct task *t, const struc
         struct stored_shard shard;
         group_await(own, t->pool, t->pg);
         enum err e = shard_store_verify(own->store, t->pool, &id, &shard, sys_now() + REBUILD_WAIT);
+        chunk_disk_leave(own);
         if (e == OK && shard.nonce == c->nonce)
             return OK;
         if (e == ERR_DISK_FAILED)
@@ -419,5 +420,9 @@ static enum err run_repairs(struct backfill *b, const struct task *t)
 
 enum err backfill_run(struct backfill *b, const struct task *t)
 {
-    return t->kind == TASK_REPAIR ? run_repairs(b, t) : run_slot(b, t);
+    if (!chunk_disk_enter(t->owner))
+        return ERR_UNAVAILABLE;
+    enum err e = t->kind == TASK_REPAIR ? run_repairs(b, t) : run_slot(b, t);
+    chunk_disk_leave(t->owner);
+    return e;
 }

@@ -11,7 +11,6 @@
 #include <assert.h>
 #include <string.h>
 #include "chunkserver/store_internal.h"
-#include "common/sys/log.h"
 
 enum { RUN_MIN = 128 << 10 };
 
@@ -32,18 +31,6 @@ void commit_queue(struct shard_store *s, struct shard_writer *w)
         s->commit_first = w;
     s->commit_last = w;
     sys_cond_signal(&s->commits);
-}
-
-void store_fail(struct shard_store *s, const char *what, enum err e)
-{
-    if (s->failed)
-        return;
-    s->failed = s->stats.failed = true;
-    log_error("store", "%s: %s: %s. The disk has failed: replace it, the cluster rebuilds it",
-              s->directory, what, err_text(e));
-    writer_wake_all(s);
-    sys_cond_broadcast(&s->changed);
-    sys_cond_broadcast(&s->house);
 }
 
 /* Waits for commits; false: there will be none any more. */
@@ -159,12 +146,10 @@ static unsigned write_batch(struct shard_store *s, struct group *g, unsigned fro
     if (!e && used > 0) {
         uint64_t padded = round_up(used, SYS_BLOCK);
         memset(g->batch + used, 0, padded - used);
-        e = sys_file_write(s->run->file, s->run_at, g->batch, padded);
+        e = store_write(s, s->run->file, s->run_at, g->batch, padded);
         sys_mutex_lock(&s->lock);
         s->run_at += padded;
         s->stats.written_bytes += used;
-        if (e == ERR_IO)
-            s->stats.io_errors++;
         sys_mutex_unlock(&s->lock);
     } else if (e) {
         at = from + 1;
@@ -198,13 +183,7 @@ static enum err make_durable(struct shard_store *s, struct group *g, struct exte
     sys_mutex_unlock(&s->lock);
     if (failed)
         return ERR_DISK_FAILED;
-    error = sys_file_sync(e->file);
-    if (!error)
-        return OK;
-    sys_mutex_lock(&s->lock);
-    store_fail(s, "sync", error);
-    sys_mutex_unlock(&s->lock);
-    return ERR_DISK_FAILED;
+    return store_sync(s, e->file, "sync");
 }
 
 static void sync_group(struct shard_store *s, struct group *g)

@@ -180,21 +180,23 @@ static enum err write_new(struct shard_store *s, struct extent *e, const char *p
     if (!error)
         error = sys_file_allocate(e->file, 0, e->bytes);
     if (!error)
-        error = sys_file_write(e->file, 0, block, SYS_BLOCK);
+        error = store_write(s, e->file, 0, block, SYS_BLOCK);
+    else
+        error = store_write_failed(s, error);
     sys_free(block);
     if (error) {
         if (e->file && sys_unlink(path) != OK)
             log_warn("store", "%s is left over and may be removed", path);
         return error == ERR_NO_SPACE ? ERR_DISK_FULL : error;
     }
-    error = sys_file_sync(e->file);
+    error = store_sync(s, e->file, "sync of a new extent");
     if (!error)
         error = disk_path(s->directory, "extents", directory);
     if (!error)
         error = sys_dir_sync(directory);
     if (error) {
         sys_mutex_lock(&s->lock);
-        store_fail(s, "sync of a new extent", error);
+        store_fail(s, DISK_FAULT_SYNC, "sync of the extents", error);
         sys_mutex_unlock(&s->lock);
         return ERR_DISK_FAILED;
     }
@@ -294,7 +296,7 @@ enum err extent_log(struct shard_store *s, struct extent *e, uint8_t *block)
         return ERR_IO;
     if (!write)
         return OK;
-    enum err error = sys_file_write(e->file, (uint64_t)(1 + slot) * SYS_BLOCK, block, SYS_BLOCK);
+    enum err error = store_write(s, e->file, (uint64_t)(1 + slot) * SYS_BLOCK, block, SYS_BLOCK);
     if (error) {
         log_error("store", "%s: reservation log of extent %u: %s", s->directory, e->number,
                   err_text(error));

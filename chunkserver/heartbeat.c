@@ -8,6 +8,7 @@
 
 #define REFRESH_EVERY  (100 * SYS_MS)
 #define COMPLAIN_EVERY (60 * SYS_SECOND)
+#define FAULT_WAIT     (5 * SYS_SECOND)  /* for why a disk has failed */
 #define REFUSED_WAIT   (10 * SYS_SECOND) /* before a refused disk asks again */
 
 enum { ORDERS_MAX = 256 };
@@ -95,32 +96,39 @@ static void register_disks(struct chunk_service *s)
         struct chunk_disk *d = &s->disks[i];
         int64_t now = sys_now();
         sys_mutex_lock(&s->lock);
-        bool wanted = d->store && !d->registered && !s->stopping && now >= d->register_at;
+        bool wanted = d->open && !d->registered && !s->stopping && now >= d->register_at;
         sys_mutex_unlock(&s->lock);
-        if (wanted)
+        if (wanted && chunk_disk_enter(d)) {
             register_disk(d);
+            chunk_disk_leave(d);
+        }
     }
 }
 
 /* ---- heartbeats ---- */
 
-static bool fill_report(struct chunk_disk *d, DiskReport *out)
+/* Of a disk that is open; false: there is none to make. *gone: it is there no more. */
+static bool fill_report(struct chunk_disk *d, DiskReport *out, bool *gone)
 {
     disk_report__init(out);
     sys_mutex_lock(&d->service->lock);
     out->id = d->registered ? d->id : 0;
     sys_mutex_unlock(&d->service->lock);
-    if (out->id == 0)
-        return false;
     struct shard_store_stats stats;
     struct backfill_progress progress;
     shard_store_stats(d->store, &stats);
+    *gone = stats.fault == DISK_FAULT_GONE;
+    if (out->id == 0 || *gone)
+        return false;
+    bool known = stats.fault != DISK_FAULT_NONE || sys_now() - stats.failed_at > FAULT_WAIT;
     backfill_progress(d->service->backfill, d, &progress);
     out->capacity_bytes = stats.capacity_bytes;
     out->free_bytes = stats.free_bytes;
     out->shards = stats.shards;
     out->used_bytes = stats.shard_bytes;
-    out->failed = stats.failed;
+    out->failed = stats.failed && known;
+    out->fault = (uint32_t)stats.fault;
+    out->io_errors = stats.io_errors;
     out->mark = (uint32_t)stats.mark;
     out->indexing = stats.rebuilding;
     out->indexed_bytes = stats.rebuild_done;
@@ -147,6 +155,18 @@ static bool fill_report(struct chunk_disk *d, DiskReport *out)
     return true;
 }
 
+static AbsentDisk *absent(struct chunk_disk *d, struct arena *arena)
+{
+    AbsentDisk *out = arena_alloc(arena, sizeof *out);
+    absent_disk__init(out);
+    out->directory = d->directory;
+    sys_mutex_lock(&d->service->lock);
+    out->id = d->id;
+    out->error = d->error ? d->error : ERR_NOT_FOUND;
+    sys_mutex_unlock(&d->service->lock);
+    return out;
+}
+
 static void beat(struct chunk_service *s)
 {
     struct arena arena;
@@ -158,12 +178,20 @@ static void beat(struct chunk_service *s)
     body.role = RPC_CHUNK;
     body.disks = arena_alloc(&arena, s->disk_count * sizeof *body.disks);
     DiskReport *reports = arena_alloc(&arena, s->disk_count * sizeof *reports);
-    for (size_t i = 0; i < s->disk_count; i++)
-        if (s->disks[i].store && fill_report(&s->disks[i], &reports[body.n_disks])) {
-            shard_store_probe(s->disks[i].store);
+    body.absent = arena_alloc(&arena, s->disk_count * sizeof *body.absent);
+    for (size_t i = 0; i < s->disk_count; i++) {
+        struct chunk_disk *d = &s->disks[i];
+        bool open = chunk_disk_enter(d), gone = !open;
+        if (open && fill_report(d, &reports[body.n_disks], &gone)) {
+            shard_store_probe(d->store);
             body.disks[body.n_disks] = &reports[body.n_disks];
             body.n_disks++;
         }
+        if (open)
+            chunk_disk_leave(d);
+        if (gone)
+            body.absent[body.n_absent++] = absent(d, &arena);
+    }
     int64_t wait = 2 * s->timeouts.heartbeat;
     const struct request_context request = {.deadline = sys_now() + wait};
     ProtobufCMessage *reply = NULL;

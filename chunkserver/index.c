@@ -426,7 +426,7 @@ static void flush_end(struct shard_store *s, struct flush *f, enum err e, bool p
         if (e == ERR_CORRUPT || e == ERR_NO_SPACE) /* no disk has failed that is only full */
             index_lost(s, err_text(e));
         else
-            store_fail(s, "write of the index", e);
+            store_fail(s, DISK_FAULT_INDEX, "write of the index", e);
         f->dead.count = 0; /* I4 */
     } else {
         s->index_shards += (uint64_t)f->shards;

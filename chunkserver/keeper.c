@@ -11,7 +11,7 @@ static bool await_round(struct shard_store *s, bool again, bool *rebuild, uint64
     int64_t until = sys_now() + (again ? AGAIN_MS * SYS_MS : s->config.flush_interval);
     enum err waited = OK;
     sys_mutex_lock(&s->lock);
-    while (!s->keeper_stop && waited != ERR_TIMEOUT && !s->rebuilding &&
+    while (!s->keeper_stop && waited != ERR_TIMEOUT && !s->rebuilding && !s->failed &&
            (again || s->flush_wanted == s->flush_done) && s->tail.count < TAIL_FLUSH)
         waited = sys_cond_wait(&s->house, &s->lock, until);
     bool stop = s->keeper_stop;
@@ -25,10 +25,15 @@ static bool await_round(struct shard_store *s, bool again, bool *rebuild, uint64
 static void wait_if_failed(struct shard_store *s)
 {
     sys_mutex_lock(&s->lock);
-    while (s->failed && !s->keeper_stop && s->flush_wanted == s->flush_done)
+    bool failed = s->failed;
+    sys_mutex_unlock(&s->lock);
+    if (!failed)
+        return;
+    fault_settle(s);
+    sys_mutex_lock(&s->lock);
+    while (!s->keeper_stop && s->flush_wanted == s->flush_done)
         (void)sys_cond_wait(&s->house, &s->lock, SYS_FOREVER);
-    if (s->failed)
-        s->flush_done = s->flush_wanted;
+    s->flush_done = s->flush_wanted;
     sys_mutex_unlock(&s->lock);
 }
 
@@ -44,6 +49,7 @@ void keeper_run(void *store)
             wait_if_failed(s);
             continue;
         }
+        fault_watch(s);
         space_ballast(s);
         enum err e = index_flush(s, false, false);
         if (!e)

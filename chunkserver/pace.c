@@ -5,9 +5,7 @@
  *      not touch the disk does not count. When nothing has ended for PACE_STUCK and something runs for as
  *      long, the disk hangs: its pace is that time, and grows.
  *  A2  A disk that nobody uses writes and syncs a block of its own when asked to (DIR/probe): one that is left
- *      alone because it is slow can show that it is well again. A failed sync of it fails the disk.
- *  A3  A delay can be put in front of everything that the disk does, for drills. It is a lease: it ends by
- *      itself. */
+ *      alone because it is slow can show that it is well again. A failed sync of it fails the disk. */
 #include <stdlib.h>
 #include <string.h>
 #include "chunkserver/store_internal.h"
@@ -15,7 +13,6 @@
 #define PACE_WINDOW (10 * SYS_SECOND)
 #define PACE_STUCK  (1 * SYS_SECOND)
 #define PROBE_EVERY (3 * SYS_SECOND)
-#define DELAY_STEP  (100 * SYS_MS)
 
 void pace_begin(struct pace *p, struct pace_call *c, int64_t now)
 {
@@ -83,56 +80,30 @@ void shard_store_probe(struct shard_store *s)
     sys_mutex_unlock(&s->lock);
 }
 
+/* At the open, so that later none is made where the disk's file system is not mounted any more. */
+void probe_make(struct shard_store *s)
+{
+    char path[SYS_PATH_MAX];
+    struct sys_file *f;
+    if (disk_path(s->directory, "probe", path) == OK &&
+        sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE, &f) == OK)
+        sys_file_close(f); /* without it, an idle disk's pace is not known */
+}
+
 /* On an I/O thread. Whether the disk has shown anything. */
 bool probe_run(struct shard_store *s, uint8_t *scratch)
 {
     char path[SYS_PATH_MAX];
-    struct sys_file *f;
-    if (disk_path(s->directory, "probe", path) != OK ||
-        sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE | SYS_OPEN_DIRECT, &f) != OK)
-        return false;
+    struct sys_file *f = NULL;
+    enum err e = disk_path(s->directory, "probe", path);
+    if (e == OK)
+        e = sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_DIRECT, &f);
+    if (e != OK)
+        return store_write_failed(s, e) == OK;
     memset(scratch, 0, SYS_BLOCK);
-    enum err e = sys_file_write(f, 0, scratch, SYS_BLOCK);
-    enum err synced = e == OK ? sys_file_sync(f) : OK;
+    e = store_write(s, f, 0, scratch, SYS_BLOCK);
+    if (e == OK)
+        e = store_sync(s, f, "sync of a probe");
     sys_file_close(f);
-    if (e == OK && synced == OK)
-        return true;
-    sys_mutex_lock(&s->lock);
-    s->stats.io_errors += e == ERR_IO;
-    if (synced != OK)
-        store_fail(s, "sync of a probe", synced);
-    sys_mutex_unlock(&s->lock);
-    return false;
-}
-
-/* ---- drills ---- */
-
-bool shard_store_delay(struct shard_store *s, int64_t delay_ns, int64_t until)
-{
-    int64_t now = sys_now();
-    sys_mutex_lock(&s->lock);
-    bool new = delay_ns != (now < s->delay_until ? s->delay : 0);
-    s->delay = delay_ns;
-    s->delay_until = until;
-    sys_mutex_unlock(&s->lock);
-    return new;
-}
-
-/* A3 */
-void delay_wait(struct shard_store *s)
-{
-    int64_t began = 0;
-    for (;;) {
-        sys_mutex_lock(&s->lock);
-        int64_t delay = s->stopping ? 0 : s->delay, until = s->delay_until;
-        sys_mutex_unlock(&s->lock);
-        if (delay == 0)
-            return;
-        int64_t now = sys_now();
-        began = began ? began : now;
-        int64_t rest = delay - (now - began);
-        if (now >= until || rest <= 0)
-            return;
-        sys_sleep_until(now + (rest < DELAY_STEP ? rest : DELAY_STEP));
-    }
+    return e == OK;
 }

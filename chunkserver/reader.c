@@ -98,7 +98,7 @@ static enum err read_tail(struct shard_store *s, struct extent *e, const struct 
     uint64_t from = round_down(at, SYS_BLOCK);
     uint64_t to = entry->place.offset + record_bytes(entry->shard.length);
     struct footer footer;
-    enum err error = extent_read(e, from, scratch, round_up(to, SYS_BLOCK) - from);
+    enum err error = store_read(s, e, from, scratch, round_up(to, SYS_BLOCK) - from);
     if (error)
         return error;
     return record_decode_tail(s->superblock.salt, scratch + (at - from), &entry->shard,
@@ -113,7 +113,7 @@ static enum err verdict(struct shard_store *s, struct extent *e, const struct in
 {
     uint64_t from = round_down(entry->place.offset, SYS_BLOCK);
     uint64_t to = round_up(entry->place.offset + RECORD_HEADER, SYS_BLOCK);
-    enum err error = extent_read(e, from, scratch, to - from);
+    enum err error = store_read(s, e, from, scratch, to - from);
     if (error)
         return error;
     (void)s;
@@ -128,7 +128,7 @@ enum err reader_verify(struct shard_store *s, struct extent *e, const struct ind
     uint32_t crcs[SHARD_BLOCKS_MAX], blocks = shard_block_count(entry->shard.length);
     struct stored_shard named;
     uint64_t from = round_down(entry->place.offset, SYS_BLOCK);
-    enum err error = extent_read(e, from, scratch, 2 * SYS_BLOCK);
+    enum err error = store_read(s, e, from, scratch, 2 * SYS_BLOCK);
     if (error)
         return error;
     if (!record_decode_header(s->superblock.salt, scratch + (entry->place.offset - from),
@@ -140,7 +140,7 @@ enum err reader_verify(struct shard_store *s, struct extent *e, const struct ind
         uint64_t begin = data_at(entry, block * SHARD_BLOCK),
                  end = data_at(entry, block_end(entry, last));
         from = round_down(begin, SYS_BLOCK);
-        error = extent_read(e, from, scratch, round_up(end, SYS_BLOCK) - from);
+        error = store_read(s, e, from, scratch, round_up(end, SYS_BLOCK) - from);
         const uint8_t *data = scratch + (begin - from);
         for (uint32_t b = block; !error && b <= last; b++) {
             uint32_t n = block_end(entry, b) - b * SHARD_BLOCK;
@@ -194,7 +194,7 @@ static enum err read_range(struct shard_store *s, struct extent *e, const struct
         to = round_up(tail_end, SYS_BLOCK);
         joined = true;
     }
-    enum err error = extent_read(e, from, job->buffer, to - from);
+    enum err error = store_read(s, e, from, job->buffer, to - from);
     uint8_t *data = (uint8_t *)job->buffer + (begin - from);
     if (!error && !have) {
         struct footer footer;
@@ -259,7 +259,7 @@ static void count_result(struct shard_store *s, const struct shard_job *job, enu
     if (e == ERR_CORRUPT)
         s->stats.corrupt++;
     if (e == ERR_IO)
-        s->stats.io_errors++;
+        fault_read_failed(s);
     sys_mutex_unlock(&s->lock);
 }
 

@@ -135,7 +135,7 @@ void index_rebuild(struct shard_store *s)
         s->rebuilding = false;
         s->stats.index_rebuilds++;
     } else if (e != ERR_STOPPING) {
-        store_fail(s, "rebuilding the index", e);
+        store_fail(s, DISK_FAULT_INDEX, "rebuilding the index", e);
     }
     uint64_t shards = s->stats.shards;
     sys_cond_broadcast(&s->changed);

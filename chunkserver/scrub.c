@@ -175,6 +175,22 @@ static enum err run_deep(struct scrub_disk *d)
     return e;
 }
 
+/* What the disk's file says, as soon as the disk is there. */
+static bool loaded(struct scrub_disk *d)
+{
+    if (d->state.known != 0)
+        return true;
+    if (!chunk_disk_enter(d->disk))
+        return false;
+    if (scrub_state_load(d->disk->directory, &d->state) != OK || d->state.known == 0) {
+        d->state.known = sys_wall();
+        save(d);
+    }
+    d->saved_at = sys_now();
+    chunk_disk_leave(d->disk);
+    return true;
+}
+
 /* Until something may be due; false when it stops. */
 static bool wait_work(struct scrub_disk *d, struct work *out)
 {
@@ -182,7 +198,7 @@ static bool wait_work(struct scrub_disk *d, struct work *out)
     for (;;) {
         int64_t now = sys_now(), until = now + LOOK_EVERY;
         *out = (struct work){0};
-        bool ready = registered(d) && now >= d->again_at;
+        bool ready = loaded(d) && registered(d) && now >= d->again_at;
         if (ready)
             *out = due(d);
         else
@@ -204,19 +220,19 @@ static void disk_main(void *arg)
 {
     struct scrub_disk *d = arg;
     struct work w;
-    if (scrub_state_load(d->disk->directory, &d->state) != OK || d->state.known == 0) {
-        d->state.known = sys_wall();
-        save(d);
-    }
-    d->saved_at = sys_now();
-    show(d, SCRUB_NONE);
     while (wait_work(d, &w)) {
-        enum err e = w.light ? run_light(d) : run_deep(d);
+        enum err e = ERR_UNAVAILABLE;
+        if (chunk_disk_enter(d->disk)) {
+            e = w.light ? run_light(d) : run_deep(d);
+            chunk_disk_leave(d->disk);
+        }
         if (e != OK)
             d->again_at = sys_now() + AGAIN_AFTER;
     }
-    if (d->state.begun > 0)
+    if (d->state.begun > 0 && chunk_disk_enter(d->disk)) {
         save(d);
+        chunk_disk_leave(d->disk);
+    }
 }
 
 /* ---- from outside ---- */
@@ -263,8 +279,6 @@ enum err scrub_start(struct chunk_service *s, struct scrub **out)
     enum err e = sys_event_new(&c->cancel);
     for (size_t i = 0; e == OK && i < s->disk_count; i++) {
         uint16_t random;
-        if (!s->disks[i].store)
-            continue;
         struct scrub_disk *d = &c->disks[c->count++];
         sys_random(&random, sizeof random);
         d->scrub = c;

@@ -14,7 +14,7 @@
 #define READ_WAIT   (10 * SYS_SECOND)
 
 struct incoming {
-    struct chunk_disk *disk;
+    struct chunk_disk *disk; /* a use */
     struct shard_writer *writer;
     uint32_t received;
 };
@@ -24,6 +24,7 @@ static void incoming_destroy(void *state)
     struct incoming *in = state;
     if (in->writer)
         shard_writer_abort(in->writer);
+    chunk_disk_leave(in->disk);
     sys_free(in);
 }
 
@@ -69,7 +70,7 @@ static void handle_open(void *context, struct rpc_request *r)
         refuse(r, ERR_INVALID, NULL);
         return;
     }
-    struct chunk_disk *d = chunk_disk_find(s, body->disk);
+    struct chunk_disk *d = chunk_disk_use(s, body->disk);
     if (!d) {
         refuse(r, ERR_UNAVAILABLE, NULL);
         return;
@@ -81,6 +82,7 @@ static void handle_open(void *context, struct rpc_request *r)
     if (e == OK)
         e = chunk_disk_write(d, &shard, body->since_epoch, &writer);
     if (e != OK) {
+        chunk_disk_leave(d);
         refuse(r, e, news);
         return;
     }
@@ -165,8 +167,8 @@ static void handle_commit(void *context, struct rpc_request *r)
     p->users++; /* the store's */
     struct shard_writer *writer = in->writer;
     in->writer = NULL;
-    incoming_destroy(in);
     shard_writer_commit(writer, body->crc, pending_done, p);
+    incoming_destroy(in);
     enum err e = pending_wait(p, sooner(rpc_request_deadline(r), COMMIT_WAIT));
     pending_unref(p);
     refuse(r, e, NULL);
@@ -211,7 +213,7 @@ static void handle_read(void *context, struct rpc_request *r)
     }
     struct shard_id id = {.index = (uint8_t)body->index};
     chunk_id_decode(body->chunk_id.data, &id.chunk);
-    struct chunk_disk *d = chunk_disk_find(s, body->disk);
+    struct chunk_disk *d = chunk_disk_use(s, body->disk);
     if (!d) {
         refuse(r, ERR_UNAVAILABLE, NULL);
         return;
@@ -221,6 +223,7 @@ static void handle_read(void *context, struct rpc_request *r)
     enum err e = pending_read(p, body->pool, &id, body->offset, body->length, deadline);
     if (e == OK)
         e = pending_submit(p, d->store);
+    chunk_disk_leave(d);
     if (e == OK)
         e = pending_wait(p, deadline);
     const struct slot_claim claim = {body->disk, body->pool, &id, body->since_epoch};

@@ -6,7 +6,7 @@
  * bounded queue, so that a hung disk holds up nobody else's deletes and verdicts. */
 
 #define TASK_WAIT       (10 * SYS_SECOND)
-#define DELAY_LEASE_MAX (10 * SYS_SECOND)
+#define DRILL_LEASE_MAX (10 * SYS_SECOND)
 
 enum control_kind { CONTROL_DELETE, CONTROL_VERIFY, CONTROL_SUSPECT };
 
@@ -157,9 +157,10 @@ static void run_task(struct chunk_disk *d, struct control_task *t)
     sys_mutex_lock(&d->lock);
     bool stopping = d->stopping;
     sys_mutex_unlock(&d->lock);
-    if (stopping) {
+    bool open = !stopping && chunk_disk_enter(d);
+    if (!open) {
         if (t->request)
-            refuse(t->request, ERR_STOPPING);
+            refuse(t->request, stopping ? ERR_STOPPING : ERR_UNAVAILABLE);
     } else if (t->kind == CONTROL_DELETE) {
         run_delete(d, t);
     } else if (t->kind == CONTROL_VERIFY) {
@@ -167,6 +168,8 @@ static void run_task(struct chunk_disk *d, struct control_task *t)
     } else {
         run_suspect(d, t);
     }
+    if (open)
+        chunk_disk_leave(d);
     sys_free(t);
 }
 
@@ -275,23 +278,32 @@ static void handle_scrub(void *context, struct rpc_request *r)
     const ScrubStart *body = (const ScrubStart *)rpc_request_body(r);
     struct chunk_disk *d = chunk_disk_find(s, body->disk);
     sys_mutex_lock(&s->lock);
-    bool started = s->started;
-    if (d && started)
+    bool wanted = d && d->open && s->started;
+    if (wanted)
         scrub_wanted(s->scrub, d, body->deep); /* under the lock: until it is stopped it is there */
     sys_mutex_unlock(&s->lock);
-    refuse(r, d && started ? OK : ERR_UNAVAILABLE);
+    refuse(r, wanted ? OK : ERR_UNAVAILABLE);
 }
 
-static void handle_delay(void *context, struct rpc_request *r)
+static void handle_drill(void *context, struct rpc_request *r)
 {
-    struct chunk_service *s = context;
-    const DiskDelay *body = (const DiskDelay *)rpc_request_body(r);
-    struct chunk_disk *d = chunk_disk_find(s, body->disk);
-    bool valid = body->delay_ns >= 0 && body->lease_ns >= 0 && body->lease_ns <= DELAY_LEASE_MAX;
-    if (d && valid && shard_store_delay(d->store, body->delay_ns, sys_now() + body->lease_ns))
-        log_warn("chunk", "a drill delays disk %s disk=%u delay_ms=%lld", d->directory, body->disk,
-                 (long long)(body->delay_ns / SYS_MS));
-    refuse(r, !d ? ERR_NOT_FOUND : valid ? OK : ERR_INVALID);
+    static const char *const words[DRILL_KINDS] = {
+        "delayed", "hard to read", "rot", "unable to sync", "read-only", "gone", "full"};
+    const DiskDrill *body = (const DiskDrill *)rpc_request_body(r);
+    bool valid = body->kind < DRILL_KINDS && body->delay_ns >= 0 && body->lease_ns >= 0 &&
+                 body->lease_ns <= DRILL_LEASE_MAX;
+    struct chunk_disk *d = valid ? chunk_disk_use(context, body->disk) : NULL;
+    if (d) {
+        enum drill_kind kind = (enum drill_kind)body->kind;
+        bool new = shard_store_drill(d->store, kind, body->delay_ns, sys_now() + body->lease_ns);
+        if (new &&kind == DRILL_DELAY && body->delay_ns == 0)
+            log_info("chunk", "the drill on disk %s is over disk=%u", d->directory, body->disk);
+        else if (new)
+            log_warn("chunk", "a drill makes disk %s %s disk=%u delay_ms=%lld", d->directory,
+                     words[kind], body->disk, (long long)(body->delay_ns / SYS_MS));
+        chunk_disk_leave(d);
+    }
+    refuse(r, d ? OK : valid ? ERR_NOT_FOUND : ERR_INVALID);
 }
 
 size_t control_routes(struct chunk_service *s, struct rpc_route *out)
@@ -301,7 +313,7 @@ size_t control_routes(struct chunk_service *s, struct rpc_route *out)
         {MSG_SHARD_VERIFY, &shard_verify__descriptor, handle_verify, s},
         {MSG_SHARD_SUSPECT, &shard_suspect__descriptor, handle_suspect, s},
         {MSG_SCRUB_START, &scrub_start__descriptor, handle_scrub, s},
-        {MSG_DISK_DELAY, &disk_delay__descriptor, handle_delay, s},
+        {MSG_DISK_DRILL, &disk_drill__descriptor, handle_drill, s},
     };
     memcpy(out, routes, sizeof routes);
     return sizeof routes / sizeof *routes;

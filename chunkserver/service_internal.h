@@ -1,6 +1,7 @@
 /* Shared by the files of the chunkserver's service:
  *
- *   service.c           the disks of a process: open, serve, stop
+ *   service.c           what serves the disks of a process: start, stop
+ *   disk.c              its disks: open, used, gone and back
  *   service_bulk.c      shards over bulk connections: written, read
  *   service_control.c   deletes, verdicts, suspicions: a worker per disk
  *   service_local.c     the same as function calls
@@ -39,12 +40,17 @@ struct control_task;
 struct chunk_disk {
     struct chunk_service *service;
     char *directory;
-    struct shard_store *store; /* NULL: it could not be used */
+    struct shard_store
+        *store; /* of who has a use of the disk (disk.c D1), and of who opens and closes it */
     struct uuid uuid;
-    enum err error;
+    int64_t look_at; /* not before, when it is left out */
 
     /* Under the service's lock. */
-    disk_id id; /* 0: not served */
+    bool open; /* false: left out, error says why */
+    enum err error;
+    unsigned users;
+    uint64_t opens, opens_seen; /* that an audit has followed */
+    disk_id id;                 /* 0: not served */
     bool registered, audit;
     uint64_t rebuilds;                  /* of its index, that an audit has followed */
     int64_t complained_at, register_at; /* of a registration that was refused; not before */
@@ -100,11 +106,12 @@ struct chunk_service {
     struct chunk_disk *disks;
     size_t disk_count;
     struct read_memory reads;
+    struct shard_store_config store; /* bounds of each */
 
     /* From start to stop. */
     char address[ADDRESS_MAX + 1];
     struct metadata_client *metadata;
-    struct sys_thread *heartbeat, *refresher;
+    struct sys_thread *heartbeat, *refresher, *returns;
     struct backfill *backfill;
     struct scrub *scrub;
 
@@ -120,8 +127,22 @@ struct chunk_service {
     size_t recent_at;
 };
 
-/* The disk with this id when it is served here, else NULL. */
+/* ---- disk.c ---- */
+
+/* Who asks d->store for anything has a use of the disk. False: it is left out. */
+bool chunk_disk_enter(struct chunk_disk *d) MUST_USE;
+void chunk_disk_leave(struct chunk_disk *d);
+/* The disk with this id, with a use of it; NULL when it is not served here. */
+struct chunk_disk *chunk_disk_use(struct chunk_service *s, disk_id id) MUST_USE;
+/* The same without a use, and perhaps left out. */
 struct chunk_disk *chunk_disk_find(struct chunk_service *s, disk_id id);
+enum { DISK_WHY_BYTES = SYS_PATH_MAX + SYS_NAME_MAX + 128 };
+/* All of them, at a start; why: for people. */
+enum err disks_open(struct chunk_service *s, const char *const *directories, size_t count,
+                    char why[DISK_WHY_BYTES]) MUST_USE;
+void disks_return_run(void *service); /* a thread */
+char *chunk_text(const char *text);   /* a copy; "" of NULL */
+
 disk_id chunk_disk_id(struct chunk_disk *d);
 /* Begins a shard on the disk. since_epoch 0 is backfill or repair, which stops at a mark of its own:
  * ERR_DISK_FULL. Else as shard_writer_open. */

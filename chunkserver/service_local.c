@@ -8,12 +8,16 @@
 
 static bool local_has_disk(void *context, disk_id disk)
 {
-    return chunk_disk_find(context, disk) != NULL;
+    struct chunk_disk *d = chunk_disk_use(context, disk);
+    if (d)
+        chunk_disk_leave(d);
+    return d != NULL;
 }
 
 /* ---- write: the store's writer itself is what the caller holds ---- */
 
 struct local_write {
+    struct chunk_disk *disk; /* a use */
     struct shard_writer *writer;
     int64_t progress;
 };
@@ -22,7 +26,7 @@ static enum err local_begin(void *context, disk_id disk, const struct stored_sha
                             uint64_t since_epoch, void **write)
 {
     struct chunk_service *s = context;
-    struct chunk_disk *d = chunk_disk_find(s, disk);
+    struct chunk_disk *d = chunk_disk_use(s, disk);
     if (!d)
         return ERR_UNAVAILABLE;
     const struct slot_claim claim = {disk, shard->pool, &shard->id, since_epoch};
@@ -32,9 +36,12 @@ static enum err local_begin(void *context, disk_id disk, const struct stored_sha
     struct shard_writer *writer;
     if (e == OK)
         e = chunk_disk_write(d, shard, since_epoch, &writer);
-    if (e != OK)
+    if (e != OK) {
+        chunk_disk_leave(d);
         return e;
+    }
     struct local_write *w = sys_alloc(sizeof *w);
+    w->disk = d;
     w->writer = writer;
     w->progress = s->timeouts.shard_progress;
     *write = w;
@@ -63,6 +70,7 @@ static void local_commit(void *write, uint32_t crc, struct call *call)
 {
     struct local_write *w = write;
     shard_writer_commit(w->writer, crc, commit_done, call);
+    chunk_disk_leave(w->disk);
     sys_free(w);
 }
 
@@ -70,6 +78,7 @@ static void local_abort(void *write)
 {
     struct local_write *w = write;
     shard_writer_abort(w->writer);
+    chunk_disk_leave(w->disk);
     sys_free(w);
 }
 
@@ -107,12 +116,13 @@ static enum err local_read(void *context, disk_id disk, uint32_t pool, const str
                            struct call *call)
 {
     struct chunk_service *s = context;
-    struct chunk_disk *d = chunk_disk_find(s, disk);
+    struct chunk_disk *d = chunk_disk_use(s, disk);
     if (!d)
         return ERR_UNAVAILABLE;
     struct pending *p = pending_new(s);
     enum err e = pending_read(p, pool, id, offset, length, sys_now() + READ_WAIT);
     if (e != OK) {
+        chunk_disk_leave(d);
         pending_unref(p);
         return e;
     }
@@ -121,6 +131,7 @@ static enum err local_read(void *context, disk_id disk, uint32_t pool, const str
     p->job.done = read_done;
     p->job.arg = r;
     e = shard_store_submit(d->store, &p->job);
+    chunk_disk_leave(d);
     if (e == OK)
         return OK;
     buf_unref(into);
@@ -141,8 +152,12 @@ static void local_suspect(void *context, disk_id disk, uint32_t pool, const stru
 static enum err local_remove(void *context, disk_id disk, uint32_t pool,
                              const struct chunk_id *chunks, size_t count, int64_t deadline)
 {
-    struct chunk_disk *d = chunk_disk_find(context, disk);
-    return d ? control_remove(d, pool, chunks, count, deadline) : ERR_UNAVAILABLE;
+    struct chunk_disk *d = chunk_disk_use(context, disk);
+    if (!d)
+        return ERR_UNAVAILABLE;
+    enum err e = control_remove(d, pool, chunks, count, deadline);
+    chunk_disk_leave(d);
+    return e;
 }
 
 void chunk_service_local(struct chunk_service *s, struct shard_local *out)

@@ -255,6 +255,7 @@ static enum err start_disk(struct shard_store *s)
 {
     bool rebuild = false, empty = false;
     space_ballast_open(s);
+    probe_make(s);
     enum err e = bump_incarnation(s);
     if (!e)
         e = index_open(s, &rebuild);
@@ -380,5 +381,7 @@ void shard_store_stats(struct shard_store *s, struct shard_store_stats *out)
     out->incarnation = s->superblock.incarnation;
     out->rebuilding = s->rebuilding;
     out->pace_ns = pace_now(&s->pace, now);
+    bool drill_over = s->drill.kind == DRILL_DELAY || now >= s->drill.until;
+    out->may_return = drill_over && out->fault && (out->fault == DISK_FAULT_GONE || s->drilled);
     sys_mutex_unlock(&s->lock);
 }

@@ -17,8 +17,9 @@
  *      deadline is given, when it has passed.
  *  S7  An index that is missing, of an earlier time or damaged is rebuilt from the extents while the
  *      disk is open. Meanwhile everything that needs it answers ERR_UNAVAILABLE.
- *  S6  A failed sync, or a failed write of the index, means that the disk has failed: from then on
- *      everything answers ERR_DISK_FAILED, and nothing is retried.
+ *  S6  A failed sync, a failed write of the index, a file system that has become read-only, a directory that
+ *      is gone, or too many failed reads mean that the disk has failed (fault.c): from then on everything
+ *      answers ERR_DISK_FAILED, and nothing is retried.
  *
  * Calls come from any thread; none but format, open, close and those that say so waits for the
  * disk. done() callbacks come exactly once, from a thread of the store, and must not block. */
@@ -94,8 +95,12 @@ struct shard_store_stats {
     uint64_t incarnation;
     enum disk_mark mark; /* the highest that has been reached */
     bool failed;
-    bool unclean;    /* the last process did not close this disk: compare its inventory */
-    bool rebuilding; /* the index is made anew from the extents; bytes of them read, of all: */
+    /* Why; NONE until it has been looked into, which a disk that hangs may prevent. */
+    enum disk_fault fault;
+    int64_t failed_at; /* sys_now */
+    bool may_return;   /* worth another open: it is GONE, or failed by a drill that is over */
+    bool unclean;      /* the last process did not close this disk: compare its inventory */
+    bool rebuilding;   /* the index is made anew from the extents; bytes of them read, of all: */
     uint64_t rebuild_done, rebuild_total;
     uint64_t extents_removed, compacted_bytes; /* by compaction, since open */
     uint64_t index_rebuilds; /* finished since open: after each, compare its inventory */
@@ -104,8 +109,20 @@ struct shard_store_stats {
 void shard_store_stats(struct shard_store *s, struct shard_store_stats *out);
 /* A disk that has had nothing to do for some seconds writes and syncs a block, so that its pace is known. */
 void shard_store_probe(struct shard_store *s);
-/* For drills: until then (sys_now) all that the disk has to do takes so much longer. Whether that is new. */
-bool shard_store_delay(struct shard_store *s, int64_t delay_ns, int64_t until);
+/* For drills: until then (sys_now) the disk is so. What has failed by it stays failed until the next open. */
+enum drill_kind {
+    DRILL_DELAY,     /* all that it has to do takes so much longer; by 0: none, the drill is over */
+    DRILL_READS,     /* some places cannot be read */
+    DRILL_ROT,       /* some bytes have changed */
+    DRILL_SYNC,      /* the next sync fails */
+    DRILL_READ_ONLY, /* so is the file system */
+    DRILL_GONE,      /* so is the directory */
+    DRILL_FULL,
+    DRILL_KINDS
+};
+/* delay_ns is DRILL_DELAY's. Whether that is new. */
+bool shard_store_drill(struct shard_store *s, enum drill_kind kind, int64_t delay_ns,
+                       int64_t until);
 
 /* ---- writing: bytes go from the socket straight into memory that goes to the disk ----
  *

@@ -85,6 +85,8 @@ static uint64_t beyond(const struct shard_store *s, unsigned percent)
 uint64_t space_available(const struct shard_store *s)
 {
     uint64_t unused = unused_bytes(s), reserve = beyond(s, s->config.full_percent);
+    if (drill_on(s, DRILL_FULL))
+        return 0;
     return unused > reserve ? unused - reserve : 0;
 }
 

@@ -21,6 +21,7 @@ enum {
     MOVES_MAX = 32,               /* records that compaction copies at once */
     GONE_MAX = 256,               /* removed extents whose rows are still there */
     SCRATCH_BYTES = STAGING_ROOM, /* of each I/O thread */
+    READS_MAX = 100,              /* failed reads that fail a disk (fault.c F4) */
 };
 
 /* ---- extents ---- */
@@ -138,6 +139,13 @@ struct pace {
     struct pace_call *running;
 };
 
+/* ---- a drill ---- */
+
+struct drill {
+    enum drill_kind kind;
+    int64_t delay, until;
+};
+
 /* ---- the store ---- */
 
 /* A record on its way to another place (compact.c P3). */
@@ -225,7 +233,12 @@ struct shard_store {
     struct shard_store_stats stats;
     struct pace pace;
     bool probe_wanted;
-    int64_t delay, delay_until; /* of a drill */
+    struct drill drill;
+    enum disk_fault failed_by;
+    bool drilled;      /* it has failed by a drill */
+    int64_t looked_at; /* at its directory; the keeper's */
+    int64_t reads_since;
+    unsigned reads_failed; /* since then */
     /* Of a recovery from the extents: bytes of them read, of all. progress may be NULL. */
     void (*progress)(void *arg, uint64_t done, uint64_t total);
     void *progress_arg;
@@ -312,8 +325,6 @@ uint64_t writer_sequence(struct shard_store *s); /* the next one; under the lock
 /* commit.c */
 void commit_queue(struct shard_store *s, struct shard_writer *w); /* under the lock */
 void commit_run(void *store);
-/* No more is to be expected of this disk. Under the lock. */
-void store_fail(struct shard_store *s, const char *what, enum err e);
 
 /* jobs.c */
 void io_run(void *store);
@@ -375,8 +386,24 @@ void keeper_run(void *store);
 void pace_begin(struct pace *p, struct pace_call *c, int64_t now);
 void pace_end(struct pace *p, struct pace_call *c, int64_t now, bool counts);
 int64_t pace_now(const struct pace *p, int64_t now);
+void probe_make(struct shard_store *s);
 bool probe_run(struct shard_store *s, uint8_t *scratch);
-void delay_wait(struct shard_store *s);
+
+/* fault.c */
+/* No more is to be expected of this disk. Under the lock. */
+void store_fail(struct shard_store *s, enum disk_fault fault, const char *what, enum err e);
+void fault_settle(struct shard_store *s);      /* finds out why it has failed: the keeper */
+void fault_watch(struct shard_store *s);       /* for its directory: the keeper */
+void fault_read_failed(struct shard_store *s); /* under the lock */
+bool drill_on(const struct shard_store *s, enum drill_kind kind); /* under the lock */
+void delay_wait(struct shard_store *s);                           /* a drill's */
+/* As sys_file_write, sys_file_sync and extent_read, with what follows from their failures. */
+enum err store_write(struct shard_store *s, struct sys_file *f, uint64_t at, const void *data,
+                     size_t n) MUST_USE;
+enum err store_write_failed(struct shard_store *s, enum err e) MUST_USE; /* what to answer */
+enum err store_sync(struct shard_store *s, struct sys_file *f, const char *what) MUST_USE;
+enum err store_read(struct shard_store *s, struct extent *e, uint64_t offset, uint8_t *out,
+                    size_t n) MUST_USE;
 
 /* shard_store.c: a disk that nobody else has open, and who it is; no threads, no index. */
 enum err store_attach(struct shard_store **out, const struct shard_store_config *config) MUST_USE;

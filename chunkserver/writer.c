@@ -513,7 +513,7 @@ static enum err write_staging(struct shard_store *s, struct staging *b)
     assert(padded <= STAGING_ROOM && (b->last || b->fill == STAGING_BYTES));
     assert(b->base + padded <= record_room(w->shard.length));
     memset(b->data + b->fill, 0, padded - b->fill);
-    e = sys_file_write(w->extent->file, w->place.offset + b->base, b->data, padded);
+    e = store_write(s, w->extent->file, w->place.offset + b->base, b->data, padded);
     if (e)
         log_error("store", "%s: write to extent %u: %s", s->directory, w->place.extent,
                   err_text(e));
@@ -528,8 +528,6 @@ void writer_write_staging(struct shard_store *s, struct staging *b)
     enum err e = write_staging(s, b);
     sys_mutex_lock(&s->lock);
     s->stats.written_bytes += bytes;
-    if (e == ERR_IO)
-        s->stats.io_errors++;
     if (e && !w->error)
         w->error = e;
     if (w->error && w->waiting)

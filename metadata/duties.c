@@ -7,8 +7,8 @@
 
 /* What a leader does on its own, one round at a time on one thread:
  *
- *   watch   a disk whose node is silent for down_after is down; one heard of again is up; one that
- *           reports failure is failed
+ *   watch   a disk whose node is silent for down_after, or says that it is not there, is down; one heard
+ *           of again is up; one that reports failure is failed
  *   pace    a disk that is much slower than its peers is suspect, until it is not (slow_disks.h)
  *   retire  a disk that is down, or suspect, for out_after goes out, within the brakes of hazard 18
  *   place   the planner's moves become pushes of holders; a new pool gets its first table
@@ -182,7 +182,7 @@ static void set_up(struct duties *d, uint32_t *disks, size_t n, bool up)
         if (e == OK && up)
             log_info("watch", "disk is up disk=%u", disks[i]);
         else if (e == OK)
-            log_warn("watch", "disk is down: its node is silent disk=%u", disks[i]);
+            log_warn("watch", "disk is down: it is not heard of disk=%u", disks[i]);
     }
 }
 
@@ -209,7 +209,7 @@ static void watch(struct duties *d)
         const struct cluster_disk *disk = &d->map->disks[i];
         const struct disk_heard last = reports_disk(&d->service->reports, disk->id);
         int64_t silent = now - (last.at > d->leads_since ? last.at : d->leads_since);
-        if (disk->up && silent > t->down_after)
+        if (disk->up && (silent > t->down_after || last.absent))
             down[downs++] = disk->id;
         else if (!disk->up && last.at > 0 && now - last.at < t->down_after && !last.failed)
             up[ups++] = disk->id;

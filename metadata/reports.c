@@ -91,6 +91,7 @@ enum err reports_take(struct reports *r, const Heartbeat *heartbeat)
 struct disk_heard reports_disk(struct reports *r, uint32_t disk)
 {
     struct disk_heard last = {0};
+    bool absent = false;
     sys_mutex_lock(&r->lock);
     for (size_t i = 0; i < r->count; i++) {
         const struct node_report *n = r->nodes[i];
@@ -101,7 +102,10 @@ struct disk_heard reports_disk(struct reports *r, uint32_t disk)
             last = (struct disk_heard){
                 .at = n->heard, .failed = report->failed, .pace_ns = report->pace_ns};
         }
+        for (size_t d = 0; d < n->heartbeat->n_absent; d++)
+            absent |= n->heartbeat->absent[d]->id == disk;
     }
+    last.absent = absent && last.at == 0; /* else it is with another server now */
     sys_mutex_unlock(&r->lock);
     return last;
 }

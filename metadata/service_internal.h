@@ -224,6 +224,7 @@ enum err reports_take(struct reports *r, const Heartbeat *heartbeat) MUST_USE;
 struct disk_heard {
     int64_t at; /* sys_now of the last report, 0: none */
     bool failed;
+    bool absent;     /* its server says that it is not there */
     int64_t pace_ns; /* 0: not known */
 };
 struct disk_heard reports_disk(struct reports *r, uint32_t disk);

@@ -142,19 +142,47 @@ static void judge_metadata(const struct cluster_facts *f, struct health *h)
              "%zu metadata servers vote: no better than %zu", h->voters, h->voters - 1);
 }
 
+static bool is_absent(const struct cluster_facts *f, uint32_t disk)
+{
+    for (size_t i = 0; f->reports && i < f->reports->n_heartbeats; i++)
+        for (size_t k = 0; k < f->reports->heartbeats[i]->n_absent; k++)
+            if (f->reports->heartbeats[i]->absent[k]->id == disk)
+                return true;
+    return false;
+}
+
+/* Directories that their servers cannot use; the disk is often not known. */
+static void judge_absent(const struct cluster_facts *f, struct health *h)
+{
+    struct names missing = {0};
+    for (size_t i = 0; f->reports && i < f->reports->n_heartbeats; i++)
+        for (size_t k = 0; k < f->reports->heartbeats[i]->n_absent; k++) {
+            const AbsentDisk *a = f->reports->heartbeats[i]->absent[k];
+            char id[24] = "", text[2 * HEALTH_TEXT];
+            const char *why =
+                a->error == ERR_NOT_FOUND ? "no disk is there" : err_text((enum err)a->error);
+            if (a->id)
+                snprintf(id, sizeof id, "disk %u, ", a->id);
+            snprintf(text, sizeof text, "%.100s (%sof %.64s: %.100s)", a->directory, id,
+                     f->reports->heartbeats[i]->address, why);
+            name(&missing, text);
+        }
+    find_named(h, HEALTH_CODE_DISK_MISSING, &missing, "directory", "directories", "missing");
+}
+
 static void judge_disks(const struct cluster_facts *f, struct health *h)
 {
     struct names down = {0}, failed = {0}, suspect = {0}, near = {0}, full = {0}, corrupt = {0};
-    struct names backfill = {0}, indexing = {0}, late = {0};
-    uint64_t bad = 0;
+    struct names backfill = {0}, indexing = {0}, late = {0}, read_only = {0}, unread = {0};
+    uint64_t bad = 0, unread_count = 0;
     for (size_t i = 0; i < f->info->n_disks; i++) {
         const DiskInfo *d = f->info->disks[i];
         if (d->removed)
             continue;
         const DiskReport *r = facts_report(f, d->id);
         if (d->admin_state == DISK_FAILED)
-            name_disk(&failed, d->id);
-        else if (!d->up)
+            name_disk(r && r->fault == DISK_FAULT_READ_ONLY ? &read_only : &failed, d->id);
+        else if (!d->up && !is_absent(f, d->id))
             name_disk(&down, d->id);
         else if (d->suspect)
             name_disk(&suspect, d->id);
@@ -170,6 +198,10 @@ static void judge_disks(const struct cluster_facts *f, struct health *h)
             name_disk(&indexing, d->id);
         if (r->scrub_late)
             name_disk(&late, d->id);
+        if (r->io_errors) {
+            name_disk(&unread, d->id);
+            unread_count += r->io_errors;
+        }
         if (r->corrupt) {
             name_disk(&corrupt, d->id);
             bad += r->corrupt;
@@ -177,6 +209,9 @@ static void judge_disks(const struct cluster_facts *f, struct health *h)
     }
     find_named(h, HEALTH_CODE_DISK_FULL, &full, "disk", "disks", "full");
     find_named(h, HEALTH_CODE_DISK_FAILED, &failed, "disk", "disks", "failed");
+    find_named(h, HEALTH_CODE_DISK_READ_ONLY, &read_only, "disk", "disks",
+               "failed: the file system is read-only");
+    judge_absent(f, h);
     find_named(h, HEALTH_CODE_DISK_DOWN, &down, "disk", "disks", "down");
     find_named(h, HEALTH_CODE_DISK_SUSPECT, &suspect, "disk", "disks", "slow");
     find_named(h, HEALTH_CODE_DISK_NEARFULL, &near, "disk", "disks", "nearly full");
@@ -185,6 +220,12 @@ static void judge_disks(const struct cluster_facts *f, struct health *h)
     find_named(h, HEALTH_CODE_DISK_INDEXING, &indexing, "disk", "disks", "rebuilding the index");
     find_named(h, HEALTH_CODE_SCRUB_LATE, &late, "disk", "disks",
                "not read in whole for twice scrub_days");
+    if (unread_count) {
+        char what[80];
+        snprintf(what, sizeof what, "had %llu failed reads and writes since the start",
+                 (unsigned long long)unread_count);
+        find_named(h, HEALTH_CODE_DISK_READ_ERRORS, &unread, "disk", "disks", what);
+    }
     if (bad) {
         char what[64];
         snprintf(what, sizeof what, "found %llu bad shards since the start",

@@ -10,6 +10,13 @@ static const struct {
 #undef X
 };
 
+const char *disk_fault_name(enum disk_fault fault)
+{
+    static const char *const names[DISK_FAULTS] = {"none",  "sync",      "index",
+                                                   "reads", "read_only", "gone"};
+    return (unsigned)fault < DISK_FAULTS ? names[fault] : "unknown";
+}
+
 static bool known(enum health_code code)
 {
     return (unsigned)code < HEALTH_CODES;

@@ -27,5 +27,5 @@ enum message_type {
     MSG_SHARD_VERIFY = 81,  /* ShardVerify -> ShardVerifyReply */
     MSG_SHARD_SUSPECT = 82, /* one-way hint */
     MSG_SCRUB_START = 83,   /* ScrubStart -> empty, once it is noted */
-    MSG_DISK_DELAY = 84,    /* DiskDelay -> empty */
+    MSG_DISK_DRILL = 84,    /* DiskDrill -> empty */
 };

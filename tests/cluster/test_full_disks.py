@@ -2,80 +2,19 @@
 """Disks on small file systems of their own, ext4 and, in the long form, xfs: clients fill them until they are
 refused, others' files take the last byte, a server is killed and opens such a disk. Deletes go on, and in the long
 form bring the service back by themselves; nothing that was acknowledged is lost."""
-import contextlib
 import itertools
 import os
-import shutil
-import subprocess
 import sys
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cluster import CAIRN, LONG, Cluster, check, run, wait_until
+from cluster import LONG, check, run, wait_until
+from small_disks import DISKS, MIB, SmallDisks
 from workload import connect, digest, read
 
-MIB = 1 << 20
-DISKS, IMAGE = 4, 320 * MIB  # xfs takes no less than 300
 ROOM = 120 * MIB  # of each, that is left to clients
 SIZES = [3 * MIB, 100_000, 1 * MIB, 20_000]
 REFUSED_IN_A_ROW = 4
-
-
-class SmallDisks(Cluster):
-    """Every chunkserver's directory is a file system in an image."""
-
-    def __init__(self, kind, **plan):
-        super().__init__(disks=DISKS, **plan)
-        self.kind, self.mounted = kind, []
-
-    def path(self, number):
-        return os.path.join(self.dir, "data", f"chunk-{number}")
-
-    def up(self):
-        super().up()
-        for i in range(1, DISKS + 1):
-            image, path = os.path.join(self.home, f"image-{i}"), self.path(i)
-            with open(image, "wb") as f:
-                f.truncate(IMAGE)
-            make = ["mkfs.ext4", "-q", "-m", "0", image] if self.kind == "ext4" else ["mkfs.xfs", "-q", image]
-            subprocess.run(make, check=True)
-            self.stop(f"chunk-{i}")
-            os.rename(path, path + ".aside")
-            os.mkdir(path)
-            subprocess.run(["mount", "-o", "loop", image, path], check=True)
-            self.mounted.append(path)
-            shutil.copytree(path + ".aside", path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("ballast"))
-            shutil.rmtree(path + ".aside")
-            self.start(f"chunk-{i}")
-        wait_until(lambda: all(d["up"] == "up" and d["capacity"] < 2 * IMAGE for d in self.ask("disk", "list")), 30,
-                   "the disks are small")
-
-    def close(self, keep_logs=False):
-        # The servers first: what they have open cannot be unmounted.
-        subprocess.run([CAIRN, "dev", "down", "--dir", self.dir], capture_output=True, timeout=120, check=False)
-        while self.mounted:
-            subprocess.run(["umount", self.mounted.pop()], check=True)
-        super().close(keep_logs)
-
-    def left(self, number):
-        s = os.statvfs(self.path(number))
-        return s.f_bavail * s.f_frsize
-
-    def take(self, number, room):
-        """Somebody else's file takes what there is, but for so much."""
-        with open(os.path.join(self.path(number), "others"), "wb") as f:
-            os.posix_fallocate(f.fileno(), 0, self.left(number) - room)
-
-    def fill(self, number):
-        """.. and now all of it."""
-        with open(os.path.join(self.path(number), "others"), "ab") as f, contextlib.suppress(OSError):
-            for step in (MIB, 4096):
-                with contextlib.suppress(OSError):
-                    while True:
-                        os.write(f.fileno(), bytes(step))
-
-    def empty(self, number):
-        os.unlink(os.path.join(self.path(number), "others"))
 
 
 def body_of(number):

@@ -115,22 +115,22 @@ static void drilled(void)
     struct shard_store *s = open_disk();
     use(s, 0, 2);
     int64_t until = sys_now() + 10 * SYS_SECOND;
-    CHECK(shard_store_delay(s, SLOW, until));
-    CHECK(!shard_store_delay(s, SLOW, until));
+    CHECK(shard_store_drill(s, DRILL_DELAY, SLOW, until));
+    CHECK(!shard_store_drill(s, DRILL_DELAY, SLOW, until));
     int64_t began = sys_now();
     use(s, 2, 1);
     CHECK(sys_now() - began >= 3 * SLOW); /* bytes, commit, read */
     use(s, 3, 10);
     CHECK(pace(s) >= SLOW);
     /* One that hangs for ever does so until the lease ends. */
-    CHECK(shard_store_delay(s, INT64_MAX, until));
+    CHECK(shard_store_drill(s, DRILL_DELAY, INT64_MAX, until));
     use(s, 20, 1);
     CHECK(sys_now() >= until && sys_now() < until + SYS_SECOND);
     began = sys_now();
     use(s, 21, 1);
     CHECK(sys_now() - began < SLOW);
     /* A lease that goes on keeps nobody from closing the disk. */
-    CHECK(shard_store_delay(s, INT64_MAX, sys_now() + 3600 * SYS_SECOND));
+    CHECK(shard_store_drill(s, DRILL_DELAY, INT64_MAX, sys_now() + 3600 * SYS_SECOND));
     idle(s, 5);
     began = sys_now();
     shard_store_close(s);

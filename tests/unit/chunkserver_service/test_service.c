@@ -81,10 +81,11 @@ struct embedded {
     struct chunk_service *s;
 };
 
+static const char *const directories_of[DISKS] = {"/test/d1", "/test/d2", "/test/d3",
+                                                  "/test/d4", "/test/d5", "/test/d6"};
+
 static void embedded_start(struct embedded *e)
 {
-    static const char *const directories_of[DISKS] = {"/test/d1", "/test/d2", "/test/d3",
-                                                      "/test/d4", "/test/d5", "/test/d6"};
     struct shard_local local;
     memset(e, 0, sizeof *e);
     e->w = (struct world){.k = 4, .m = 2};
@@ -126,6 +127,109 @@ static void function_calls(void)
         CHECK(status[i].identity.id != 0);
         CHECK(status[i].stats.shards >= OBJECTS);
     }
+    embedded_stop(&e);
+}
+
+/* ---- disks that go and come back ---- */
+
+static void embedded_close_disks(struct embedded *e)
+{
+    chunk_service_stop(e->s);
+    chunk_service_free(e->s);
+    shard_client_free(e->t.c.shards);
+}
+
+static void embedded_open_disks(struct embedded *e)
+{
+    struct shard_local local;
+    CHECK_OK(open_directories(&e->t.c, directories_of, DISKS, &e->s));
+    chunk_service_local(e->s, &local);
+    e->t.c.io.shards = e->t.c.shards = shard_client_new(e->t.c.node, e->t.c.map, &local);
+    CHECK_OK(chunk_service_start(e->s, "10.0.0.1:1", &e->t.c.io, e->t.c.metadata));
+}
+
+static struct chunk_disk_status disk_status(struct embedded *e, size_t disk)
+{
+    struct chunk_disk_status status[CHUNK_DISKS_MAX];
+    CHECK_EQ(chunk_service_disks(e->s, status, CHUNK_DISKS_MAX), DISKS);
+    return status[disk];
+}
+
+static bool becomes(struct embedded *e, size_t disk, bool open)
+{
+    int64_t until = sys_now() + 20 * SYS_SECOND;
+    while (sys_now() < until &&
+           (disk_status(e, disk).open != open || disk_status(e, disk).registered != open))
+        sys_sleep_until(sys_now() + 100 * SYS_MS);
+    return disk_status(e, disk).open == open && disk_status(e, disk).registered == open;
+}
+
+static bool up_becomes(struct embedded *e, disk_id id, bool up)
+{
+    bool now = !up;
+    for (int64_t until = sys_now() + 20 * SYS_SECOND; sys_now() < until && now != up;) {
+        world_refresh(&e->t);
+        const struct cluster_map *map = map_cache_ref(e->t.c.map);
+        now = cluster_map_disk(map, id)->up;
+        map_cache_unref(e->t.c.map, map);
+        sys_sleep_until(sys_now() + 100 * SYS_MS);
+    }
+    return now == up;
+}
+
+/* Its file system is unmounted under the server: it is down, not failed, and what was written meanwhile is
+ * repaired on it when it is back. */
+static void goes_and_comes(void)
+{
+    struct embedded e;
+    embedded_start(&e);
+    for (uint32_t i = 0; i < OBJECTS; i++)
+        CHECK_OK(world_put(&e.t, i, size_of(i)));
+    const struct shard_store_identity was = disk_status(&e, 2).identity;
+    CHECK_OK(sys_rename("/test/d3", "/away"));
+    CHECK(becomes(&e, 2, false));
+    CHECK_ERR(disk_status(&e, 2).error, ERR_NOT_FOUND);
+    CHECK(up_becomes(&e, was.id, false));
+    for (uint32_t i = 0; i < OBJECTS; i++)
+        CHECK_OK(world_get(&e.t, i, size_of(i)));
+    for (uint32_t i = OBJECTS; i < 2 * OBJECTS; i++)
+        CHECK_OK(world_put(&e.t, i, size_of(i)));
+    CHECK_OK(sys_mkdir("/test/d3")); /* the mount point: no disk is made of it */
+    sys_sleep_until(sys_now() + 10 * SYS_SECOND);
+    CHECK(!disk_status(&e, 2).open);
+    CHECK_OK(sys_rename("/away", "/test/d3"));
+    CHECK(becomes(&e, 2, true));
+    CHECK(up_becomes(&e, was.id, true));
+    const struct shard_store_identity is = disk_status(&e, 2).identity;
+    CHECK(uuid_equal(&is.disk, &was.disk) && is.id == was.id);
+    CHECK_EQ(is.incarnation, was.incarnation + 1);
+    CHECK(world_wait_healed(&e.t, 60 * SYS_SECOND));
+    CHECK(disk_status(&e, 2).stats.shards >= 2 * OBJECTS);
+    for (uint32_t i = 0; i < 2 * OBJECTS; i++)
+        CHECK_OK(world_get(&e.t, i, size_of(i)));
+    embedded_stop(&e);
+}
+
+/* One that was not there at the start; and a stop while one is away. */
+static void comes_later(void)
+{
+    struct embedded e;
+    embedded_start(&e);
+    for (uint32_t i = 0; i < OBJECTS; i++)
+        CHECK_OK(world_put(&e.t, i, size_of(i)));
+    disk_id id = disk_status(&e, 4).identity.id;
+    embedded_close_disks(&e);
+    CHECK_OK(sys_rename("/test/d5", "/away"));
+    embedded_open_disks(&e);
+    CHECK_ERR(disk_status(&e, 4).error, ERR_NOT_FOUND);
+    CHECK(becomes(&e, 4, false));
+    CHECK(up_becomes(&e, id, false));
+    CHECK_OK(sys_rename("/away", "/test/d5"));
+    CHECK(becomes(&e, 4, true));
+    CHECK(up_becomes(&e, id, true));
+    CHECK(world_wait_healed(&e.t, 60 * SYS_SECOND));
+    CHECK_OK(sys_rename("/test/d5", "/away"));
+    CHECK(becomes(&e, 4, false));
     embedded_stop(&e);
 }
 
@@ -286,6 +390,8 @@ static void stale(void)
 static const struct test tests[] = {
     {"directories: new, mounted, foreign, another cluster's", directories},
     {"the embedded form calls functions", function_calls},
+    {"a disk goes and comes back", goes_and_comes},
+    {"a disk that is not there at the start comes later", comes_later},
     {"a missing shard is noticed by a read, or after a crash", missing},
     {"only a change of the slot refuses a write", stale},
     {0},
