@@ -68,7 +68,7 @@ enum err service_state_open(struct metadata_service *s)
     enum err e = state_home_read(s->config.directory, home);
     bool none = e == ERR_NOT_FOUND;
     if (e == OK || none)
-        e = state_home_clean(s->config.directory, home->name);
+        e = state_home_clean(s->config.directory, none ? NULL : home);
     if (e == OK)
         e = none || home->discarded ? open_fresh(s, none) : open_named(s);
     if (e == OK && !home->discarded && state_applied(s->states.now) < home->at.index) {

@@ -364,6 +364,86 @@ static void the_leader_differs(void)
     differs(true);
 }
 
+/* ---- which state counts ---- */
+
+static struct {
+    int life;
+    bool there;
+} home_rig;
+
+static const struct kv_slice a_key = {"key", 3};
+
+static void make_state(const char *name)
+{
+    char path[64];
+    struct kv *kv;
+    snprintf(path, sizeof path, "/home/%s", name);
+    CHECK_OK(kv_open(path, NULL, &kv));
+    struct kv_batch *b = kv_batch_new();
+    kv_batch_put(b, a_key, a_key);
+    CHECK_OK(kv_write(kv, b, true));
+    kv_batch_free(b);
+    kv_close(kv);
+    CHECK_OK(sys_dir_sync("/home"));
+}
+
+static bool state_is_there(const char *name)
+{
+    char path[64];
+    struct kv *kv;
+    void *value = NULL;
+    size_t n;
+    snprintf(path, sizeof path, "/home/%s", name);
+    CHECK_OK(kv_open(path, NULL, &kv));
+    bool there = kv_get(kv, NULL, a_key, &value, &n) == OK;
+    sys_free(value);
+    kv_close(kv);
+    return there;
+}
+
+static void home_main(void *arg)
+{
+    (void)arg;
+    uint32_t host = MEMBERS_HOST;
+    struct state_home home = {.name = "state-1"};
+    struct sys_poll stop = {.event = sys_stop_event()};
+    if (home_rig.life++ == 0) {
+        CHECK_OK(sys_dir_make("/home"));
+        make_state("state-1");
+        CHECK_OK(state_home_write("/home", &home));
+        make_state("state-2");
+        memcpy(home.name, "state-2", 8);
+        sim_disk_fail_kinds(host, "/home", SIM_DISK_SYNC, 2, ERR_IO, false); /* behind the rename */
+        CHECK_ERR(state_home_write("/home", &home), ERR_IO);
+        /* The process ends, the host does not: the next start sees the new name. */
+        CHECK_OK(state_home_read("/home", &home));
+        CHECK_TEXT(home.name, "state-2");
+        CHECK_OK(state_home_clean("/home", &home));
+        state_home_release(&home);
+        CHECK(sys_poll(&stop, 1, SYS_FOREVER) == OK); /* until the power fails */
+        return;
+    }
+    CHECK_OK(state_home_read("/home", &home));
+    home_rig.there = state_is_there(home.name);
+    state_home_release(&home);
+}
+
+/* A switch whose last sync fails may be undone by a power cut: until it is sure, nothing is removed. */
+static void a_switch_that_is_undone(void)
+{
+    for (int i = 0; i < 20; i++) {
+        memset(&home_rig, 0, sizeof home_rig);
+        int pid = sim_spawn("home", MEMBERS_HOST, home_main, NULL);
+        sys_sleep_until(sys_now() + SYS_SECOND);
+        sim_crash(pid);
+        sim_restart(pid);
+        sys_sleep_until(sys_now() + SYS_SECOND);
+        CHECK_EQ(home_rig.life, 2);
+        CHECK(home_rig.there);
+        CHECK_OK(sim_disk_wipe(MEMBERS_HOST, "/"));
+    }
+}
+
 /* ---- a member that is lost ---- */
 
 static bool three_voters(const Members *m, const MemberInfo *one)
@@ -431,6 +511,7 @@ static const struct test tests[] = {
     {"failures", failures},
     {"log failures", log_failures},
     {"between switch and reset", between_switch_and_reset},
+    {"a switch that is undone", a_switch_that_is_undone},
     {"a follower differs", a_follower_differs},
     {"the leader differs", the_leader_differs},
     {"lost", lost},
