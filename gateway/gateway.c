@@ -198,6 +198,72 @@ static enum s3_error authenticate(struct op *op)
     return e;
 }
 
+/* ---- figures ---- */
+
+static void count_begin(struct gateway *g)
+{
+    sys_mutex_lock(&g->lock);
+    g->running++;
+    sys_mutex_unlock(&g->lock);
+}
+
+static void count_end(struct gateway *g, enum s3_operation operation, enum s3_error e,
+                      int64_t received)
+{
+    int status = e == S3_OK ? 200 : s3_error_status(e);
+    int64_t took = sys_now() - received;
+    struct gateway_count *c = &g->counts[operation];
+    sys_mutex_lock(&g->lock);
+    g->running--;
+    c->requests[status < 400   ? GATEWAY_ANSWERED
+                : status < 500 ? GATEWAY_REFUSED
+                               : GATEWAY_FAILED]++;
+    c->ns += took;
+    sys_mutex_unlock(&g->lock);
+}
+
+size_t gateway_counts(struct gateway *g, struct gateway_count *out, size_t max, uint64_t *running)
+{
+    size_t n = 0;
+    sys_mutex_lock(&g->lock);
+    *running = g->running;
+    for (int i = 0; i < S3_OPERATIONS && n < max; i++) {
+        const struct gateway_count *c = &g->counts[i];
+        if (c->requests[GATEWAY_ANSWERED] + c->requests[GATEWAY_REFUSED] +
+                c->requests[GATEWAY_FAILED] ==
+            0)
+            continue;
+        out[n] = *c;
+        out[n++].operation = s3_operation_name((enum s3_operation)i);
+    }
+    sys_mutex_unlock(&g->lock);
+    return n;
+}
+
+/* ---- one request ---- */
+
+static enum s3_error run(struct op *op)
+{
+    const struct http_request *http = http_request(op->exchange);
+    const struct s3_request_config config = {.base_domain = op->gateway->config.base_domain};
+    enum s3_error e = s3_request_parse(http, &config, &op->request);
+    if (e == S3_OK)
+        e = authenticate(op);
+    if (e == S3_OK)
+        e = function_of(op->request.operation)(op);
+    if (e == S3_OK)
+        return e;
+    op->error.error = e;
+    if (http_responded(op->exchange))
+        http_abort(op->exchange);
+    else
+        s3_respond_error(op->exchange, &op->ids, &op->error);
+    if (s3_error_status(e) >= 500)
+        log_warn("gateway", "%s answered %s request=%s", s3_operation_name(op->request.operation),
+                 s3_error_code(e), op->ids.request_id);
+    return e;
+}
+
 void gateway_handle(struct http_exchange *exchange, void *app)
 {
     const struct http_request *http = http_request(exchange);
@@ -210,20 +276,7 @@ void gateway_handle(struct http_exchange *exchange, void *app)
     op->data.client = http_socket(exchange);
     op->context.trace = op->data.trace;
     s3_ids_new(&op->ids);
-    const struct s3_request_config config = {.base_domain = op->gateway->config.base_domain};
-    enum s3_error e = s3_request_parse(http, &config, &op->request);
-    if (e == S3_OK)
-        e = authenticate(op);
-    if (e == S3_OK)
-        e = function_of(op->request.operation)(op);
-    if (e == S3_OK)
-        return;
-    op->error.error = e;
-    if (http_responded(exchange))
-        http_abort(exchange);
-    else
-        s3_respond_error(exchange, &op->ids, &op->error);
-    if (s3_error_status(e) >= 500)
-        log_warn("gateway", "%s answered %s request=%s", s3_operation_name(op->request.operation),
-                 s3_error_code(e), op->ids.request_id);
+    count_begin(op->gateway);
+    enum s3_error e = run(op);
+    count_end(op->gateway, op->request.operation, e, http->received);
 }

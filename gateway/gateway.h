@@ -30,6 +30,18 @@ struct gateway *gateway_new(const struct gateway_config *config);
 void gateway_free(struct gateway *g); /* no request may be running */
 /* The http_handler; app is the gateway. */
 void gateway_handle(struct http_exchange *e, void *app);
+
+/* What has been asked since the start, by operation. */
+enum gateway_outcome { GATEWAY_ANSWERED, GATEWAY_REFUSED, GATEWAY_FAILED, GATEWAY_OUTCOMES };
+enum { GATEWAY_COUNTS_MAX = 96 };
+struct gateway_count {
+    const char *operation; /* "PutObject" */
+    uint64_t requests[GATEWAY_OUTCOMES];
+    int64_t ns; /* that they took, together */
+};
+/* Those that have been asked for, at most max; *running: requests being answered now. */
+size_t gateway_counts(struct gateway *g, struct gateway_count *out, size_t max, uint64_t *running);
+
 /* Log time of the oldest read that is running, 0 when there is none: `g` rows younger than that are
  * not collected (hazard 19). Goes into heartbeats. */
 int64_t gateway_oldest_read(struct gateway *g);

@@ -26,7 +26,9 @@ struct gateway {
     struct cached_user users[USERS_CACHED];
     size_t next_user; /* the place that is used next */
     struct known_buckets buckets;
-    int64_t reads[READS_MAX]; /* log times of running reads; 0: free place */
+    int64_t reads[READS_MAX];                   /* log times of running reads; 0: free place */
+    struct gateway_count counts[S3_OPERATIONS]; /* by operation */
+    uint64_t running;
 };
 
 /* One request. Everything that it allocates lives in the exchange's arena. */

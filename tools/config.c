@@ -40,6 +40,8 @@ static const struct key keys[] = {
     {"chunk_listen", TYPE_ADDRESS, AT(chunk_listen), 0, 0, NULL, "127.0.0.1:7200",
      "where the chunkserver listens"},
     {"s3", TYPE_ADDRESS, AT(s3), 0, 0, NULL, "127.0.0.1:9000", "where the gateway speaks S3"},
+    {"metrics", TYPE_ADDRESS, AT(metrics), 0, 0, NULL, NULL,
+     "where this process tells its metrics, at /metrics, for Prometheus; left out: nowhere"},
     {"metadata", TYPE_LIST, AT(metadata), 0, 0, NULL, NULL,
      "addresses of the metadata members, any of them"},
     {"cluster_key", TYPE_TEXT, AT(cluster_key), 0, 0, NULL, NULL,

@@ -40,10 +40,10 @@ struct config {
     uint32_t roles;          /* config_role bits; 0: the embedded form, all of them */
     struct config_list data; /* directories, each one disk of the chunk role */
     const char *metadata_dir;
-    const char *metadata_listen, *chunk_listen, *s3; /* ADDR:PORT */
-    struct config_list metadata;                     /* addresses of some members */
-    const char *cluster_key;                         /* path */
-    const char *root_credentials;                    /* path */
+    const char *metadata_listen, *chunk_listen, *s3, *metrics; /* ADDR:PORT */
+    struct config_list metadata;                               /* addresses of some members */
+    const char *cluster_key;                                   /* path */
+    const char *root_credentials;                              /* path */
     bool bootstrap, join;
     const char *zone, *rack, *host;
     const char *pool;        /* "4+2" */

@@ -1,4 +1,5 @@
 /* Makes and finds the files of a local cluster. */
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@ enum { CONF_MAX = 8192 };
 
 struct ports {
     uint16_t metadata[DEV_METADATA_MAX], chunk[DEV_DISKS_MAX], s3;
+    uint16_t metrics[DEV_PROCESSES_MAX]; /* in the order of metadata, chunk, gateway */
 };
 
 static enum err problem_is(char *problem, size_t max, enum err e, const char *format, ...)
@@ -53,7 +55,8 @@ static enum err pick_port(uint16_t *out, struct sys_socket **held)
 /* All are held until all are picked, so that no two are the same. */
 static enum err pick_ports(const struct dev_plan *plan, struct ports *out)
 {
-    struct sys_socket *held[DEV_PROCESSES_MAX];
+    struct sys_socket *held[2 * DEV_PROCESSES_MAX];
+    size_t processes = plan->metadata + plan->disks + 1;
     size_t n = 0;
     enum err e = OK;
     if (plan->s3_port) {
@@ -68,6 +71,9 @@ static enum err pick_ports(const struct dev_plan *plan, struct ports *out)
             n++;
     for (size_t i = 0; !e && i < plan->disks; i++)
         if (!(e = pick_port(&out->chunk[i], &held[n])))
+            n++;
+    for (size_t i = 0; !e && i < processes; i++)
+        if (!(e = pick_port(&out->metrics[i], &held[n])))
             n++;
     while (n > 0)
         sys_socket_close(held[--n]);
@@ -122,7 +128,11 @@ static enum err write_conf(const char *dir, const char *role, size_t number,
 {
     char text[CONF_MAX], path[DEV_PATH];
     size_t n = add_common(text, dir, plan, ports);
-    n = add(text, n, "roles = %s\n", role);
+    size_t before = strcmp(role, "metadata") == 0 ? 0
+                    : strcmp(role, "chunk") == 0  ? plan->metadata
+                                                  : plan->metadata + plan->disks;
+    n = add(text, n, "roles = %s\nmetrics = 127.0.0.1:%u\n", role,
+            ports->metrics[before + number - 1]);
     if (strcmp(role, "metadata") == 0)
         n = add(text, n,
                 "metadata_dir = %s/data/metadata-%zu\nmetadata_listen = 127.0.0.1:%u\n"
@@ -165,6 +175,35 @@ static enum err write_credentials(const char *dir, const struct ports *ports)
     return write_file(path, text, true);
 }
 
+/* What Prometheus reads with file_sd_configs. */
+static enum err write_targets(const char *dir, const struct dev_plan *plan,
+                              const struct ports *ports)
+{
+    const struct {
+        const char *role;
+        uint64_t count;
+    } roles[] = {{"metadata", plan->metadata}, {"chunk", plan->disks}, {"gateway", 1}};
+    json_t *targets = json_array();
+    char path[DEV_PATH], address[32], name[DEV_NAME];
+    size_t k = 0;
+    for (size_t r = 0; r < sizeof roles / sizeof *roles; r++)
+        for (size_t i = 1; i <= roles[r].count; i++) {
+            snprintf(address, sizeof address, "127.0.0.1:%u", ports->metrics[k++]);
+            snprintf(name, sizeof name, "%s-%zu", roles[r].role, i);
+            json_array_append_new(
+                targets, json_pack("{s:[s], s:{s:s}}", "targets", address, "labels", "name", name));
+        }
+    enum { TARGET_MAX = 160 };
+    size_t room = (k + 1) * TARGET_MAX;
+    char *text = sys_alloc(room);
+    size_t n = json_dumpb(targets, text, room - 1, JSON_INDENT(2));
+    snprintf(path, sizeof path, "%s/metrics.json", dir);
+    enum err e = n < room ? write_file(path, text, false) : ERR_TOO_BIG;
+    sys_free(text);
+    json_decref(targets);
+    return e;
+}
+
 static enum err write_files(const char *dir, const struct dev_plan *plan, const struct ports *ports)
 {
     static const char *const folders[] = {"conf", "run", "log", "data"};
@@ -185,6 +224,8 @@ static enum err write_files(const char *dir, const struct dev_plan *plan, const 
         e = write_conf(dir, "chunk", i, plan, ports);
     if (!e)
         e = write_conf(dir, "gateway", 1, plan, ports);
+    if (!e)
+        e = write_targets(dir, plan, ports);
     size_t n = add_common(text, dir, plan, ports);
     add(text, n, "s3 = 127.0.0.1:%u\nroot_credentials = %s/credentials.env\n", ports->s3, dir);
     snprintf(path, sizeof path, "%s/cairn.conf", dir);

@@ -3,6 +3,7 @@
  *   cairn.conf          for every verb, through --config or CAIRN_CONFIG
  *   cluster.key         mode 0600
  *   credentials.env     mode 0600: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ..
+ *   metrics.json        where each process tells its metrics, as Prometheus reads it
  *   conf/NAME.conf      what `cairn server --config` of process NAME reads; these files are the list
  *   run/NAME.pid        its pid, in decimal; run/NAME.started: the kernel's stamp of its start
  *   run/complete        made once the new cluster had its members, disks and first user

@@ -52,7 +52,7 @@ struct server {
     struct chunk_service *chunks;
     bool chunks_started;
     struct gateway *gateway;
-    struct http_server *http;
+    struct http_server *http, *metrics;
     struct sys_thread *pulse;   /* keeps the map fresh; a gateway's heartbeats */
     struct sys_thread *regroup; /* the embedded form: makes voters of new members, then ends */
     struct sys_event *stopping;

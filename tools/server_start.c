@@ -5,7 +5,7 @@
 #include "common/proto/message_types.h"
 #include "common/sys/log.h"
 #include "gateway/s3_response.h"
-#include "tools/server.h"
+#include "tools/metrics.h"
 
 /* What all roles share, each role's start, and the way back. */
 
@@ -398,6 +398,8 @@ enum err server_start(struct server *s, const struct config *config)
     enum err e = sys_event_new(&s->stopping);
     if (e == OK)
         e = config->roles == 0 ? server_start_embedded(s) : start_roles(s);
+    if (e == OK)
+        e = metrics_start(s);
     if (e != OK && !s->problem[0])
         return server_problem(s, e, "the server does not start: %s", err_text(e));
     return e;
@@ -405,6 +407,7 @@ enum err server_start(struct server *s, const struct config *config)
 
 void server_stop(struct server *s)
 {
+    metrics_stop(s);
     if (s->http) {
         if (http_server_drain(s->http, sys_now() + s->timeouts.metadata_call) != OK)
             log_warn("server", "requests are cut: they did not end in time");

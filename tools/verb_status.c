@@ -31,21 +31,6 @@ static void count_disks(const struct cluster_facts *f, struct disk_counts *c)
     }
 }
 
-/* What has to move and cannot, as the leader's planner sees it. */
-static uint32_t count_stranded(const struct cluster_map *map)
-{
-    uint32_t stranded = 0;
-    for (size_t i = 0; i < map->pool_count; i++) {
-        struct planner_move *moves = NULL;
-        struct planner_report report = {0};
-        size_t n;
-        if (planner_plan(map, map->pools[i].id, &moves, &n, &report) == OK)
-            stranded += report.stranded_slots;
-        sys_free(moves);
-    }
-    return stranded;
-}
-
 /* ---- for people ---- */
 
 static const char *leader_address(const Members *m)
@@ -248,15 +233,6 @@ static void print_json(struct cluster_view *v, const struct health *h)
     cli_print_json(out);
 }
 
-static bool leader_answers(const struct cluster_view *v)
-{
-    const Members *m = v->facts.members;
-    for (size_t i = 0; i < m->n_members && i < VIEW_MEMBERS_MAX; i++)
-        if (m->members[i]->id == m->leader)
-            return v->facts.member_answers[i] == OK;
-    return false;
-}
-
 int verb_status(struct cli *cli, int argc, char **argv)
 {
     struct cluster_view v;
@@ -266,15 +242,7 @@ int verb_status(struct cli *cli, int argc, char **argv)
         return status;
     status = view_open(cli, &v);
     if (!status) {
-        /* What follows needs a leader: not asked for when nobody is there to elect one. */
-        if (view_ask_members(&v) == OK && view_ask_map(&v) == OK) {
-            v.facts.stranded = count_stranded(v.map);
-            (void)!view_ask_reports(&v);
-            (void)!view_ask_status(&v);
-            if (!leader_answers(&v)) /* another one was elected while the map was asked for */
-                (void)!view_ask_members(&v);
-        }
-        health_judge(&v.facts, &health);
+        view_judge(&v, &health);
         if (cli->json)
             print_json(&v, &health);
         else

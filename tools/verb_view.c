@@ -5,6 +5,7 @@
 #include "common/client/map_cache.h"
 #include "common/proto/message_types.h"
 #include "common/sys/sys.h"
+#include "placement/planner.h"
 
 #define MEMBER_ASK (1500 * SYS_MS)
 
@@ -174,6 +175,47 @@ enum err view_ask_status(struct cluster_view *v)
         v->facts.status = answer->status;
     return e;
 }
+
+/* ---- health ---- */
+
+/* What has to move and cannot, as the leader's planner sees it. */
+static uint32_t count_stranded(const struct cluster_map *map)
+{
+    uint32_t stranded = 0;
+    for (size_t i = 0; i < map->pool_count; i++) {
+        struct planner_move *moves = NULL;
+        struct planner_report report = {0};
+        size_t n;
+        if (planner_plan(map, map->pools[i].id, &moves, &n, &report) == OK)
+            stranded += report.stranded_slots;
+        sys_free(moves);
+    }
+    return stranded;
+}
+
+static bool leader_answers(const struct cluster_view *v)
+{
+    const Members *m = v->facts.members;
+    for (size_t i = 0; i < m->n_members && i < VIEW_MEMBERS_MAX; i++)
+        if (m->members[i]->id == m->leader)
+            return v->facts.member_answers[i] == OK;
+    return false;
+}
+
+void view_judge(struct cluster_view *v, struct health *out)
+{
+    /* What follows needs a leader: not asked for when nobody is there to elect one. */
+    if (view_ask_members(v) == OK && view_ask_map(v) == OK) {
+        v->facts.stranded = count_stranded(v->map);
+        (void)!view_ask_reports(v);
+        (void)!view_ask_status(v);
+        if (!leader_answers(v)) /* another one was elected while the map was asked for */
+            (void)!view_ask_members(v);
+    }
+    health_judge(&v->facts, out);
+}
+
+/* ---- for people ---- */
 
 int view_need_map(struct cluster_view *v)
 {

@@ -32,6 +32,8 @@ enum err view_ask_members(struct cluster_view *v); /* and every member for itsel
 enum err view_ask_map(struct cluster_view *v);
 enum err view_ask_reports(struct cluster_view *v);
 enum err view_ask_status(struct cluster_view *v);
+/* All of them, and what is to be thought of it. */
+void view_judge(struct cluster_view *v, struct health *out);
 /* The map, or an exit status having said why not. */
 int view_need_map(struct cluster_view *v);
 
