@@ -23,8 +23,6 @@ struct gateway_config {
     uint8_t key[SEAL_KEY_BYTES]; /* the cluster key: users' secrets are sealed under it */
 };
 
-enum { GATEWAY_INLINE_DEFAULT = 16 * 1024 };
-
 /* The config is copied, but for what it points at. */
 struct gateway *gateway_new(const struct gateway_config *config);
 void gateway_free(struct gateway *g); /* no request may be running */

@@ -57,7 +57,7 @@ static const struct key keys[] = {
     {"host", TYPE_TEXT, AT(host), 0, 0, NULL, "localhost", "failure domain: the host's name"},
     {"pool", TYPE_TEXT, AT(pool), 0, 0, NULL, "4+2",
      "data + parity shards of the pool `standard` that bootstrap makes; 1+2 keeps three copies"},
-    {"inline_max", TYPE_SIZE, AT(inline_max), 0, 64 * KIB, NULL, "16KiB",
+    {"inline_max", TYPE_SIZE, AT(inline_max), 0, 64 * KIB, NULL, "4KiB",
      "objects up to this size are kept in the metadata"},
     {"buffer_memory", TYPE_SIZE, AT(buffer_memory), 8 * MIB, 64 * GIB, NULL, "96MiB",
      "memory for the payload of requests; beyond it they are told SlowDown"},

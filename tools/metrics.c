@@ -85,6 +85,8 @@ static const struct {
 #undef X
 };
 
+enum { DISK_OPEN = 0 }; /* its place in the list */
+
 static void disk_labels(const struct chunk_disk_status *d, char id[LABEL],
                         struct metrics_label out[4])
 {
@@ -127,6 +129,8 @@ static void tell_disks(struct server *s, struct metrics_text *t)
         for (size_t i = 0; i < n; i++) {
             struct metrics_label labels[4];
             char id[LABEL];
+            if (!disks[i].open && k != DISK_OPEN)
+                continue; /* nothing is known of it: no zeros that look like figures */
             disk_labels(&disks[i], id, labels);
             metrics_sample(t, disk_metrics[k].name, labels, disk_metrics[k].value(&disks[i]));
         }

@@ -100,6 +100,10 @@ def told_by_all():
             now = metrics.of("metadata-1")
             return total(now, "cairn_health", 'code="DISK_DOWN"') == 1
         wait_until(told, 20, "a disk is told to be down")
+        cluster.kill("metadata-2")
+        cluster.kill("metadata-3")
+        wait_until(lambda: total(metrics.of("metadata-1"), "cairn_health", 'code="METADATA_NO_LEADER"') == 1, 40,
+                   "a member that is alone says so")
         target = metrics.targets["gateway-1"]
         for path, method, status in (("/", "GET", 404), ("/metrics", "POST", 405), ("/metrics/x", "GET", 404)):
             try:

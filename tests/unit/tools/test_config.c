@@ -19,7 +19,7 @@ static void defaults_hold(void)
     struct config c;
     config_init(&c);
     CHECK_EQ(c.roles, 0);
-    CHECK_EQ(c.inline_max, 16384);
+    CHECK_EQ(c.inline_max, 4096);
     CHECK_EQ(c.pool_k, 4);
     CHECK_EQ(c.pool_m, 2);
     CHECK_EQ(c.log_level, LOG_INFO);
@@ -32,7 +32,7 @@ static void file_then_command_line(void)
 {
     struct config c;
     char path[300], problem[CONFIG_PROBLEM];
-    char *const words[] = {"--inline-max", "4KiB",        "--data", "/a",
+    char *const words[] = {"--inline-max", "8KiB",        "--data", "/a",
                            "/b",           "--bootstrap", "--s3",   "[::1]:80"};
     config_init(&c);
     CHECK_OK(config_read_file(&c,
@@ -47,7 +47,7 @@ static void file_then_command_line(void)
     CHECK_EQ(c.metadata.count, 3);
     CHECK_TEXT(c.metadata.items[2], "10.0.0.3:1");
     CHECK_OK(config_read_arguments(&c, 8, words, problem));
-    CHECK_EQ(c.inline_max, 4096);
+    CHECK_EQ(c.inline_max, 8192);
     CHECK_EQ(c.data.count, 2);
     CHECK_TEXT(c.data.items[0], "/a");
     CHECK_TEXT(c.s3, "[::1]:80");
