@@ -141,8 +141,10 @@ static enum err recover(struct log_store *s, struct log_recovery *out)
         qsort(names.v, names.n, sizeof *names.v, by_name);
         e = follow(&scan, &names);
     }
-    if (!e) /* what was read may not have been durable yet */
+    if (!e) /* what was read may not have been durable yet, nor its name */
         e = sys_file_sync(s->file);
+    if (!e)
+        e = sys_dir_sync(s->directory);
     if (!e)
         e = finish(&scan, out);
     s->known_sequence = s->segment_count ? log_store_segment_last(s)->sequence : 0;

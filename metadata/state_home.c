@@ -164,7 +164,7 @@ enum err state_home_clean(const char *directory, const struct state_home *home)
     char path[SYS_PATH_MAX];
     struct found f = {.keep = home ? home->name : NULL};
     enum err e = sys_dir_list(directory, find, &f);
-    if (e == OK && home && f.count > 0)
+    if (e == OK && home)
         e = state_home_write(directory, home);
     for (size_t i = 0; e == OK && i < f.count; i++) {
         e = path_of(directory, f.names[i], path);

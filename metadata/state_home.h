@@ -9,7 +9,8 @@
  *  H1  A directory is synced and complete before current names it. current is written aside, synced,
  *      renamed, and its directory synced.
  *  H2  What current does not name counts for nothing; opening removes it, once current has been written
- *      anew: the rename that is seen may be one whose sync has failed, and what it replaced may come back.
+ *      anew: the rename that is seen may be one whose sync has failed, and what it replaced may come back,
+ *      which for the first state is nothing.
  *
  * File calls: start-up and the driver's snapshot thread. */
 #pragma once
@@ -32,5 +33,5 @@ enum err state_home_write(const char *directory, const struct state_home *home) 
 void state_home_release(struct state_home *home);
 /* A fresh name for a directory. */
 void state_home_name(char out[STATE_HOME_NAME]);
-/* Removes all states but the one that `home` names. NULL: all. */
+/* Makes sure that `home` counts, then removes all states but the one that it names. NULL: all. */
 enum err state_home_clean(const char *directory, const struct state_home *home) MUST_USE;

@@ -25,6 +25,7 @@ struct model {
     uint64_t random, steps_left, seed_next;
     uint64_t segment_bytes;
     bool finished, is_corrupt, never_compact;
+    bool lingers; /* when it has finished, until the power fails */
     uint64_t opened, cut, recovered_maybe, segments;
     enum err open_error;
 };
@@ -271,6 +272,9 @@ static inline void model_main(void *arg)
     m->segments = status.segments;
     log_store_close(s);
     m->finished = true;
+    struct sys_poll stop = {.event = sys_stop_event()};
+    if (m->lingers)
+        CHECK(sys_poll(&stop, 1, SYS_FOREVER) == OK);
 }
 
 static inline void model_init(struct model *m, uint64_t seed)

@@ -77,8 +77,18 @@ static void every_primitive(void)
     sys_free(m);
 }
 
+static bool goes_on(struct model *m, int pid)
+{
+    m->steps_left = 3;
+    m->finished = false;
+    sim_restart(pid);
+    while (sim_alive(pid) && !m->finished)
+        sys_sleep_until(sys_now() + SYS_MS);
+    return m->finished;
+}
+
 /* The 1st, 2nd, .. file operation fails, once or from then on: the process ends, or refuses to open;
- * nothing is lost. Until none fails. */
+ * nothing is lost, also when the power fails after the next start. Until none fails. */
 static void fail_every_call(enum err error, bool sticky)
 {
     struct model *m = model_new(suite_seed());
@@ -95,13 +105,15 @@ static void fail_every_call(enum err error, bool sticky)
         model_wait(pid);
         clean = m->finished && sim_disk_primitives(MODEL_HOST) - before < nth;
         sim_disk_fail(MODEL_HOST, "/log", 0, OK, false);
-        m->steps_left = 3;
-        m->finished = false;
-        sim_restart(pid);
+        m->lingers = true;
+        bool whole = goes_on(m, pid);
+        sim_crash(pid);
+        m->lingers = false;
+        whole = whole && goes_on(m, pid);
         model_wait(pid);
         struct sim_leaks l = sim_leaks(pid);
         CHECK_EQ(l.blocks + l.files, 0);
-        if (!suite_check(m->finished, __FILE__, __LINE__, "after failure %llu: %s",
+        if (!suite_check(whole, __FILE__, __LINE__, "after failure %llu: %s",
                          (unsigned long long)nth, err_name(m->open_error)))
             break;
     }

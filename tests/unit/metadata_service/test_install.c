@@ -368,6 +368,7 @@ static void the_leader_differs(void)
 
 static struct {
     int life;
+    bool first; /* there was no state before */
     bool there;
 } home_rig;
 
@@ -409,8 +410,10 @@ static void home_main(void *arg)
     struct sys_poll stop = {.event = sys_stop_event()};
     if (home_rig.life++ == 0) {
         CHECK_OK(sys_dir_make("/home"));
-        make_state("state-1");
-        CHECK_OK(state_home_write("/home", &home));
+        if (!home_rig.first) {
+            make_state("state-1");
+            CHECK_OK(state_home_write("/home", &home));
+        }
         make_state("state-2");
         memcpy(home.name, "state-2", 8);
         sim_disk_fail_kinds(host, "/home", SIM_DISK_SYNC, 2, ERR_IO, false); /* behind the rename */
@@ -428,11 +431,11 @@ static void home_main(void *arg)
     state_home_release(&home);
 }
 
-/* A switch whose last sync fails may be undone by a power cut: until it is sure, nothing is removed. */
-static void a_switch_that_is_undone(void)
+static void undone(bool first)
 {
     for (int i = 0; i < 20; i++) {
         memset(&home_rig, 0, sizeof home_rig);
+        home_rig.first = first;
         int pid = sim_spawn("home", MEMBERS_HOST, home_main, NULL);
         sys_sleep_until(sys_now() + SYS_SECOND);
         sim_crash(pid);
@@ -442,6 +445,18 @@ static void a_switch_that_is_undone(void)
         CHECK(home_rig.there);
         CHECK_OK(sim_disk_wipe(MEMBERS_HOST, "/"));
     }
+}
+
+/* A switch whose last sync fails may be undone by a power cut: until it is sure, nothing is removed. */
+static void a_switch_that_is_undone(void)
+{
+    undone(false);
+}
+
+/* The first state's too: once it has been opened it must be found. */
+static void a_beginning_that_is_undone(void)
+{
+    undone(true);
 }
 
 /* ---- a member that is lost ---- */
@@ -512,6 +527,7 @@ static const struct test tests[] = {
     {"log failures", log_failures},
     {"between switch and reset", between_switch_and_reset},
     {"a switch that is undone", a_switch_that_is_undone},
+    {"a beginning that is undone", a_beginning_that_is_undone},
     {"a follower differs", a_follower_differs},
     {"the leader differs", the_leader_differs},
     {"lost", lost},
