@@ -25,28 +25,6 @@ static void put(struct xml_writer *w, const char *text)
     put_n(w, text, strlen(text));
 }
 
-/* Length of the UTF-8 sequence at p that XML 1.0 may hold; 0: none. */
-static size_t utf8_length(const unsigned char *p, size_t n)
-{
-    size_t length = *p < 0x80                 ? 1
-                    : *p >= 0xc2 && *p < 0xe0 ? 2
-                    : (*p & 0xf0) == 0xe0     ? 3
-                    : *p >= 0xf0 && *p < 0xf5 ? 4
-                                              : 0;
-    if (length == 0 || length > n)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if (length == 3 && ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] >= 0xa0)))
-        return 0; /* overlong, surrogate */
-    if (length == 3 && *p == 0xef && p[1] == 0xbf && p[2] >= 0xbe)
-        return 0; /* U+FFFE, U+FFFF */
-    if (length == 4 && ((*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] >= 0x90)))
-        return 0;
-    return length;
-}
-
 static void put_escaped(struct xml_writer *w, const void *text, size_t n)
 {
     const unsigned char *p = text;

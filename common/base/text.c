@@ -244,3 +244,27 @@ void bytes_format(uint64_t n, char *out, size_t max)
     else
         snprintf(out, max, "%" PRIu64 ".%" PRIu64 " %s", whole, tenths, names[unit]);
 }
+
+size_t utf8_length(const void *text, size_t n)
+{
+    const unsigned char *p = text;
+    if (n == 0)
+        return 0;
+    size_t length = *p < 0x80                 ? 1
+                    : *p >= 0xc2 && *p < 0xe0 ? 2
+                    : (*p & 0xf0) == 0xe0     ? 3
+                    : *p >= 0xf0 && *p < 0xf5 ? 4
+                                              : 0;
+    if (length == 0 || length > n)
+        return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    if (length == 3 && ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] >= 0xa0)))
+        return 0; /* overlong, surrogate */
+    if (length == 3 && *p == 0xef && p[1] == 0xbf && p[2] >= 0xbe)
+        return 0; /* U+FFFE, U+FFFF */
+    if (length == 4 && ((*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] >= 0x90)))
+        return 0;
+    return length;
+}

@@ -37,3 +37,6 @@ static inline char char_lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 void text_lower(char *text); /* in place, by char_lower */
+/* Length of the UTF-8 sequence with which text begins; 0: it begins with none. U+FFFE and U+FFFF, which XML
+ * may not hold, are none. */
+size_t utf8_length(const void *text, size_t n);
