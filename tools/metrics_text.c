@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "common/base/alloc.h"
+#include "common/base/text.h"
 
 enum { NUMBER = 40 };
 
@@ -30,14 +31,17 @@ void metrics_family(struct metrics_text *t, const char *name, const char *type, 
 
 static void add_value(struct metrics_text *t, const char *value)
 {
-    for (; *value; value++)
-        if (*value == '\n')
-            add(t, "\\n");
-        else {
-            if (*value == '\\' || *value == '"')
-                add(t, "\\");
-            append(t, value, 1);
+    for (size_t n = strlen(value), one; n > 0; value += one, n -= one) {
+        one = utf8_length(value, n);
+        if (one == 0) { /* it would make the reader refuse everything */
+            add(t, "?");
+            one = 1;
+            continue;
         }
+        if (*value == '\\' || *value == '"' || *value == '\n')
+            add(t, "\\");
+        append(t, *value == '\n' ? "n" : value, one);
+    }
 }
 
 void metrics_sample(struct metrics_text *t, const char *name, const struct metrics_label *labels,

@@ -9,7 +9,7 @@ struct metrics_text {
     size_t length, room;
 };
 struct metrics_label {
-    const char *name, *value; /* any UTF-8: it is escaped here */
+    const char *name, *value; /* any bytes: escaped here, what is no UTF-8 becomes ? */
 };
 
 /* Begins a family: all its samples follow, before the next one begins. type: "gauge", "counter". */

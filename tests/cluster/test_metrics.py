@@ -1,14 +1,18 @@
 #!/usr/bin/python3
 """Every process tells its metrics in the format that Prometheus reads: each line is parsed, and the figures are those
 of what has been done."""
+import http.client
 import json
 import os
 import re
+import socket
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 
 from cluster import Cluster, check, run, wait_until
+from test_embedded import Embedded
 from workload import connect
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
@@ -113,5 +117,32 @@ def told_by_all():
                 check(e.code == status, f"{method} {path}: {e.code}")
 
 
+        # A reader that keeps its connection keeps no server from ending, nor its port.
+        keeps = http.client.HTTPConnection(metrics.targets["gateway-1"], timeout=10)
+        keeps.request("GET", "/metrics")
+        parse(keeps.getresponse().read().decode())
+        cluster.stop("gateway-1")
+        cluster.start("gateway-1")
+        keeps.close()
+
+        def answers():
+            try:
+                return parse(fetch(metrics.targets["gateway-1"])[1])
+            except OSError:
+                return None
+        wait_until(answers, 20, "it tells again, at the same address")
+
+
+def told_by_one():
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        where = f"127.0.0.1:{s.getsockname()[1]}"
+    with tempfile.TemporaryDirectory(prefix="cairn-test-") as home, Embedded(home, "--metrics", where) as server:
+        values = parse(fetch(where)[1])
+        for directory in server.directories:
+            check(total(values, "cairn_disk_registered", f'directory="{directory}/disk"') == 1, f"{directory} is told")
+        check(total(values, "cairn_metadata_leads") == 1, "one of its members leads")
+        check(total(values, "cairn_process_role") == 3, "it has all roles")
+
+
 if __name__ == "__main__":
-    sys.exit(run([told_by_all]))
+    sys.exit(run([told_by_all, told_by_one]))
