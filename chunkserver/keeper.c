@@ -54,6 +54,7 @@ void keeper_run(void *store)
         enum err e = index_flush(s, false, false);
         if (!e)
             space_refresh(s);
+        space_tell(s);
         sys_mutex_lock(&s->lock);
         s->flush_done = s->failed ? s->flush_wanted : answer;
         again = s->flush_done != s->flush_wanted;

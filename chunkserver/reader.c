@@ -287,6 +287,9 @@ enum err reader_run(struct shard_store *s, struct shard_job *job, uint8_t *scrat
     if (e == ERR_CORRUPT)
         log_warn("store", "%s: shard of extent %u offset %llu does not match its checksums",
                  s->directory, entry.place.extent, (unsigned long long)entry.place.offset);
+    if (e == ERR_IO)
+        log_warn("store", "%s: shard of extent %u offset %llu cannot be read", s->directory,
+                 entry.place.extent, (unsigned long long)entry.place.offset);
     count_result(s, job, e);
     return e;
 }

@@ -146,7 +146,7 @@ static void begin_deep(struct scrub_disk *d)
     struct scrub_state *t = &d->state;
     t->begun = sys_wall();
     t->pool = 0;
-    t->anywhere = false;
+    t->anywhere = t->in_group = false;
     t->bytes = t->bad = 0;
     save(d);
     log_info("scrub", "deep pass begins disk=%u", chunk_disk_id(d->disk));
@@ -182,7 +182,12 @@ static bool loaded(struct scrub_disk *d)
         return true;
     if (!chunk_disk_enter(d->disk))
         return false;
-    if (scrub_state_load(d->disk->directory, &d->state) != OK || d->state.known == 0) {
+    struct scrub_state found;
+    enum err e = scrub_state_load(d->disk->directory, &found);
+    sys_mutex_lock(&d->scrub->lock);
+    d->state = found;
+    sys_mutex_unlock(&d->scrub->lock);
+    if (e != OK || d->state.known == 0) {
         d->state.known = sys_wall();
         save(d);
     }
@@ -307,6 +312,8 @@ void scrub_stop(struct scrub *c)
         sys_event_free(c->cancel);
     sys_cond_release(&c->changed);
     sys_mutex_release(&c->lock);
+    for (size_t i = 0; i < c->count; i++)
+        sys_free(c->disks[i].state.groups.v);
     sys_free(c->disks);
     sys_free(c);
 }

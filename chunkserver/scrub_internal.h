@@ -1,7 +1,20 @@
 /* Shared by scrub.c (a thread for each disk: what is due, what is told), scrub_sweep.c (light passes),
- * scrub_read.c (deep ones) and scrub_state.c (the file `scrub` of a disk). */
+ * scrub_read.c (deep ones), scrub_groups.c (what was found, group by group) and scrub_state.c (the file `scrub`
+ * of a disk). */
 #pragma once
 #include "chunkserver/service_internal.h"
+
+/* Of a placement group, on this disk. Times as below. */
+struct scrub_group {
+    uint32_t pool, pg;
+    int64_t swept, read;   /* when it was last compared, last read whole */
+    uint32_t missing, bad; /* then */
+};
+/* Written by the disk's thread under the scrub's lock, so that others may read them under it. */
+struct scrub_groups {
+    struct scrub_group *v;
+    size_t count, room;
+};
 
 /* What a disk's file keeps. Times are of the wall clock, ns; 0: never. */
 struct scrub_state {
@@ -13,9 +26,12 @@ struct scrub_state {
     bool anywhere; /* it has come as far as this shard of it: */
     struct shard_id at;
     uint64_t bytes, bad; /* of this deep pass, or of the last */
+    bool in_group;       /* of pool, that the deep pass is in: */
+    uint32_t group, group_bad;
+    struct scrub_groups groups;
 };
 
-/* OK with zeros: there is none, or none of use. */
+/* OK with zeros: there is none, or none of use. The groups: sys_free. */
 enum err scrub_state_load(const char *directory, struct scrub_state *out) MUST_USE;
 /* Durable when it returns OK. Waits for the disk. */
 enum err scrub_state_save(const char *directory, const struct scrub_state *state) MUST_USE;
@@ -52,6 +68,13 @@ bool scrub_tell(struct scrub_disk *d, uint32_t pool, const struct shard_id *id);
 /* A deep pass has come further: shown, and kept now and then. */
 void scrub_progress(struct scrub_disk *d);
 void scrub_count(struct scrub_disk *d, uint64_t missing, uint64_t orphans);
+
+/* scrub_groups.c */
+void scrub_group_compared(struct scrub_disk *d, uint32_t pool, uint32_t pg, uint32_t missing);
+/* The deep pass has read a shard of this group. */
+void scrub_group_reads(struct scrub_disk *d, uint32_t pg, bool bad);
+/* It has read all of the pool that it was in. */
+void scrub_groups_read(struct scrub_disk *d);
 
 /* scrub_sweep.c: one light pass. OK: it was complete. */
 enum err scrub_sweep(struct scrub_disk *d) MUST_USE;

@@ -58,6 +58,18 @@ static bool is_bad(struct scrub_disk *d, const struct stored_shard *shard, enum 
     return shard_store_stat(d->disk->store, shard->pool, &shard->id, &now) == OK;
 }
 
+static void group_of(struct scrub_disk *d, const struct stored_shard *shard, bool bad)
+{
+    struct map_cache *cache = d->scrub->service->map;
+    const struct cluster_map *map = map_cache_ref(cache);
+    const struct cluster_pool *pool = cluster_map_pool(map, shard->pool);
+    bool known = pool && pool_assigned(pool);
+    uint32_t pg = known ? pg_of_chunk(pool, &shard->id.chunk) : 0;
+    map_cache_unref(cache, map);
+    if (known)
+        scrub_group_reads(d, pg, bad);
+}
+
 static enum err read_one(struct scrub_disk *d, const struct stored_shard *shard)
 {
     if (!may_read(d))
@@ -67,7 +79,9 @@ static enum err read_one(struct scrub_disk *d, const struct stored_shard *shard)
     enum err e =
         shard_store_verify(d->disk->store, shard->pool, &shard->id, NULL, begun + VERIFY_WAIT);
     was_read(d, shard->length);
-    if (is_bad(d, shard, e)) {
+    bool bad = is_bad(d, shard, e);
+    group_of(d, shard, bad);
+    if (bad) {
         d->state.bad++;
         log_warn("scrub", "a shard is bad: %s disk=%u pool=%u index=%u", err_text(e),
                  chunk_disk_id(d->disk), shard->pool, shard->id.index);
@@ -102,6 +116,7 @@ enum err scrub_read_some(struct scrub_disk *d, bool *over)
         e = read_one(d, &shards[i]);
     if (e != OK || n == PAGE)
         return e;
+    scrub_groups_read(d);
     uint32_t next = pool_from(d, s->pool + 1);
     *over = next == 0;
     s->anywhere = false;

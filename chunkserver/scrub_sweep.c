@@ -224,9 +224,13 @@ enum err scrub_sweep(struct scrub_disk *d)
     size_t n = e == OK ? pools_of(cache, pools) : 0;
     for (size_t i = 0; i < n; i++)
         for (uint32_t pg = 0; e == OK && pg < pools[i].pgs; pg++) {
+            uint64_t missing = d->shown.missing; /* changed by this thread alone */
+            bool ours = own_slot(d, disk, pools[i].id, pg) >= 0;
             e = compare_group(d, disk, pools[i].id, pg);
             if (e == OK)
                 e = judge_group(d, disk, pools[i].id, pg, pools[i].pg_bits, &judged);
+            if (e == OK && ours)
+                scrub_group_compared(d, pools[i].id, pg, (uint32_t)(d->shown.missing - missing));
         }
     if (judged.removed > 0)
         log_info("scrub", "removed shards that nothing needs any more disk=%u shards=%llu", disk,

@@ -65,7 +65,7 @@ enum err chunk_service_open(const struct chunk_service_config *config,
                             struct chunk_service **out) MUST_USE;
 
 /* Appends its routes; room for CHUNK_ROUTES of them. */
-enum { CHUNK_ROUTES = 9 };
+enum { CHUNK_ROUTES = 10 };
 size_t chunk_service_routes(struct chunk_service *s, struct rpc_route *out);
 /* The same operations for who lives in this process. Valid until chunk_service_free. */
 void chunk_service_local(struct chunk_service *s, struct shard_local *out);

@@ -1,6 +1,6 @@
 #include <string.h>
 #include "common/proto/message_types.h"
-#include "chunkserver/service_internal.h"
+#include "chunkserver/scrub_internal.h"
 
 /* What comes over control connections, whose threads must not wait: each disk has a worker with a
  * bounded queue, so that a hung disk holds up nobody else's deletes and verdicts. */
@@ -285,6 +285,39 @@ static void handle_scrub(void *context, struct rpc_request *r)
     refuse(r, wanted ? OK : ERR_UNAVAILABLE);
 }
 
+static void handle_scrub_groups(void *context, struct rpc_request *r)
+{
+    struct chunk_service *s = context;
+    const ScrubGroups *body = (const ScrubGroups *)rpc_request_body(r);
+    struct arena *arena = rpc_request_arena(r);
+    struct chunk_disk *d = chunk_disk_find(s, body->disk);
+    struct scrub_group *groups = NULL;
+    size_t n = 0;
+    sys_mutex_lock(&s->lock);
+    bool known = d && s->started;
+    if (known)
+        n = scrub_groups_copy(s->scrub, d, arena, &groups); /* under the lock: as above */
+    sys_mutex_unlock(&s->lock);
+    if (!known) {
+        refuse(r, ERR_UNAVAILABLE);
+        return;
+    }
+    ScrubGroups reply = SCRUB_GROUPS__INIT;
+    reply.disk = body->disk;
+    reply.groups = arena_alloc(arena, (n + 1) * sizeof *reply.groups);
+    for (size_t i = 0; i < n; i++) {
+        ScrubGroup *g = reply.groups[reply.n_groups++] = arena_alloc(arena, sizeof *g);
+        scrub_group__init(g);
+        g->pool = groups[i].pool;
+        g->pg = groups[i].pg;
+        g->swept = groups[i].swept;
+        g->read = groups[i].read;
+        g->missing = groups[i].missing;
+        g->bad = groups[i].bad;
+    }
+    rpc_reply(r, OK, &reply.base, NULL, 0, 0);
+}
+
 static void handle_drill(void *context, struct rpc_request *r)
 {
     static const char *const words[DRILL_KINDS] = {
@@ -313,6 +346,7 @@ size_t control_routes(struct chunk_service *s, struct rpc_route *out)
         {MSG_SHARD_VERIFY, &shard_verify__descriptor, handle_verify, s},
         {MSG_SHARD_SUSPECT, &shard_suspect__descriptor, handle_suspect, s},
         {MSG_SCRUB_START, &scrub_start__descriptor, handle_scrub, s},
+        {MSG_SCRUB_GROUPS, &scrub_groups__descriptor, handle_scrub_groups, s},
         {MSG_DISK_DRILL, &disk_drill__descriptor, handle_drill, s},
     };
     memcpy(out, routes, sizeof routes);

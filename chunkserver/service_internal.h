@@ -240,6 +240,10 @@ void scrub_stop(struct scrub *c); /* joins, frees; NULL is allowed */
 /* Begins a pass over the disk soon: a light one, or both. */
 void scrub_wanted(struct scrub *c, const struct chunk_disk *d, bool deep);
 void scrub_report(struct scrub *c, const struct chunk_disk *d, struct scrub_status *out);
+struct scrub_group;
+/* What was found of each placement group, in the arena. */
+size_t scrub_groups_copy(struct scrub *c, const struct chunk_disk *disk, struct arena *arena,
+                         struct scrub_group **out);
 
 /* ---- slot_check.c: one placement group of one disk (hazard 17) ----
  *

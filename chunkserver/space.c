@@ -25,6 +25,37 @@ void space_refresh(struct shard_store *s)
     sys_mutex_unlock(&s->lock);
 }
 
+/* Bytes that are neither taken nor spoken for, down to the last. */
+static uint64_t unused_bytes(const struct shard_store *s)
+{
+    uint64_t unused = s->space.fs_free;
+    if (s->current && !s->current->sealed)
+        unused += s->current->bytes - s->current->next;
+    /* What open writers will still take of the file system is not seen by it yet. */
+    unused = unused > s->writer_bytes ? unused - s->writer_bytes : 0;
+    if (s->config.capacity_bytes == 0)
+        return unused;
+    uint64_t used = s->stats.shard_bytes + s->writer_bytes;
+    uint64_t by_limit = s->space.capacity > used ? s->space.capacity - used : 0;
+    return by_limit < unused ? by_limit : unused;
+}
+
+void space_tell(struct shard_store *s)
+{
+    static const char *const names[] = {"below all marks again", "nearfull",
+                                        "backfillfull: nothing is moved onto it any more",
+                                        "full: it takes no writes any more"};
+    sys_mutex_lock(&s->lock);
+    enum disk_mark mark = space_mark(s);
+    bool changed = mark != s->told_mark, up = mark > s->told_mark;
+    uint64_t left = unused_bytes(s);
+    s->told_mark = mark;
+    sys_mutex_unlock(&s->lock);
+    if (changed)
+        log_line(up ? LOG_WARN : LOG_INFO, "store", "%s: the disk is %s free_mib=%llu",
+                 s->directory, names[mark], (unsigned long long)(left >> 20));
+}
+
 enum { BALLAST_PART = 64, BALLAST_MAX = 32 << 20, BALLAST_AGAIN = 4 };
 
 static uint64_t ballast_bytes(const struct shard_store *s)
@@ -60,21 +91,6 @@ void space_ballast_open(struct shard_store *s)
     s->ballast = ballast_there(s->directory);
     if (s->ballast)
         space_ballast(s);
-}
-
-/* Bytes that are neither taken nor spoken for, down to the last. */
-static uint64_t unused_bytes(const struct shard_store *s)
-{
-    uint64_t unused = s->space.fs_free;
-    if (s->current && !s->current->sealed)
-        unused += s->current->bytes - s->current->next;
-    /* What open writers will still take of the file system is not seen by it yet. */
-    unused = unused > s->writer_bytes ? unused - s->writer_bytes : 0;
-    if (s->config.capacity_bytes == 0)
-        return unused;
-    uint64_t used = s->stats.shard_bytes + s->writer_bytes;
-    uint64_t by_limit = s->space.capacity > used ? s->space.capacity - used : 0;
-    return by_limit < unused ? by_limit : unused;
 }
 
 static uint64_t beyond(const struct shard_store *s, unsigned percent)

@@ -227,6 +227,7 @@ struct shard_store {
     uint32_t gone[GONE_MAX];
     size_t gone_count;
     struct space space;
+    enum disk_mark told_mark; /* the keeper's */
     bool ballast,
         no_ballast; /* there is one, none can be made; of who opens it, then of the keeper */
     struct table_slot tables[TABLES_MAX];
@@ -270,7 +271,8 @@ void move_await(struct shard_store *s, uint32_t pool, const struct shard_id *id)
 struct move *move_of(struct shard_store *s, const uint8_t key[INDEX_KEY]); /* under the lock */
 
 /* space.c */
-void space_refresh(struct shard_store *s);      /* waits for the disk, as do: */
+void space_tell(struct shard_store *s);    /* the mark that was reached, in the log: the keeper */
+void space_refresh(struct shard_store *s); /* waits for the disk, as do: */
 void space_ballast_open(struct shard_store *s); /* before anything is written */
 void space_ballast(struct shard_store *s);      /* gives it away, or makes it again: the keeper */
 uint64_t space_available(const struct shard_store *s);  /* for new shards; under the lock */

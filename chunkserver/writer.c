@@ -514,9 +514,6 @@ static enum err write_staging(struct shard_store *s, struct staging *b)
     assert(b->base + padded <= record_room(w->shard.length));
     memset(b->data + b->fill, 0, padded - b->fill);
     e = store_write(s, w->extent->file, w->place.offset + b->base, b->data, padded);
-    if (e)
-        log_error("store", "%s: write to extent %u: %s", s->directory, w->place.extent,
-                  err_text(e));
     return e;
 }
 

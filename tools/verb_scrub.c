@@ -79,6 +79,94 @@ static int run_status(struct cli *cli, int argc, char **argv)
     return status;
 }
 
+/* ---- placement groups ---- */
+
+struct heard_disks {
+    const ScrubGroups **v; /* in the order of the map's disks; NULL: no answer */
+    unsigned silent;
+};
+
+static void ask_disks(struct cluster_view *v, struct heard_disks *out)
+{
+    const MapInfo *info = v->facts.info;
+    out->v = arena_alloc(&v->arena, (info->n_disks + 1) * sizeof *out->v);
+    for (size_t i = 0; i < info->n_disks; i++) {
+        ScrubGroups ask = SCRUB_GROUPS__INIT;
+        ProtobufCMessage *reply = NULL;
+        ask.disk = info->disks[i]->id;
+        out->v[i] = NULL;
+        if (info->disks[i]->removed)
+            continue;
+        if (info->disks[i]->up && view_call(v, info->disks[i]->address, MSG_SCRUB_GROUPS, &ask.base,
+                                            &scrub_groups__descriptor, START_ASK, &reply) == OK)
+            out->v[i] = (const ScrubGroups *)reply;
+        out->silent += !out->v[i];
+    }
+}
+
+static const ScrubGroup *row_of(struct cluster_view *v, const struct heard_disks *heard,
+                                disk_id disk, uint32_t pool, uint32_t pg)
+{
+    for (size_t i = 0; i < v->facts.info->n_disks; i++)
+        for (size_t k = 0; heard->v[i] && heard->v[i]->disk == disk && k < heard->v[i]->n_groups;
+             k++)
+            if (heard->v[i]->groups[k]->pool == pool && heard->v[i]->groups[k]->pg == pg)
+                return heard->v[i]->groups[k];
+    return NULL;
+}
+
+/* Of its disks, the one that was looked at longest ago. */
+static void group_row(struct cluster_view *v, bool json, const struct heard_disks *heard,
+                      const struct cluster_pool *pool, uint32_t pg, struct cli_table *table)
+{
+    int64_t light = INT64_MAX, deep = INT64_MAX;
+    uint64_t bad = 0, missing = 0;
+    unsigned width = pool_width(pool), known = 0;
+    for (unsigned i = 0; i < width; i++) {
+        const ScrubGroup *g = row_of(v, heard, slot_newest(pool_slot(pool, pg, i)), pool->id, pg);
+        int64_t swept = g ? g->swept : 0, read = g ? g->read : 0;
+        light = swept < light ? swept : light;
+        deep = read < deep ? read : deep;
+        bad += g ? g->bad : 0;
+        missing += g ? g->missing : 0;
+        known += read > 0;
+    }
+    cli_table_row(table,
+                  (const char *const[]){
+                      pool->name, count(v, pg), moment(v, json, light), moment(v, json, deep),
+                      json ? count(v, known) : arena_format(&v->arena, "%u of %u", known, width),
+                      count(v, bad), count(v, missing)});
+}
+
+static int run_groups(struct cli *cli, int argc, char **argv)
+{
+    static const char *const columns[] = {"pool", "pg",  "light",   "deep",
+                                          "read", "bad", "missing", NULL};
+    struct cluster_view v;
+    struct heard_disks heard = {0};
+    int status = cli_options_only(cli, NULL, argc, argv);
+    if (status)
+        return status;
+    status = view_open(cli, &v);
+    if (!status)
+        status = view_need_map(&v);
+    if (!status) {
+        ask_disks(&v, &heard);
+        if (heard.silent)
+            fprintf(stderr, "cairn: %u disks do not answer; what they know is missing here\n",
+                    heard.silent);
+        struct cli_table *table = cli_table_new(columns);
+        for (size_t i = 0; i < v.map->pool_count; i++)
+            if (pool_assigned(&v.map->pools[i]))
+                for (uint32_t pg = 0; pg < pool_pg_count(&v.map->pools[i]); pg++)
+                    group_row(&v, cli->json, &heard, &v.map->pools[i], pg, table);
+        cli_table_print(cli, table);
+        cli_table_free(table);
+    }
+    view_close(&v);
+    return status;
+}
+
 /* ---- start ---- */
 
 static enum err start_one(struct cluster_view *v, const DiskInfo *d, bool deep)
@@ -146,6 +234,12 @@ const struct cli_verb scrub_verbs[] = {
      "those\n"
      "that nothing names and that wait for their age.\n",
      run_status, NULL},
+    {"groups", "", "Show the same for each placement group",
+     "light, deep: when the last of its disks was compared, and read whole; never: one of them "
+     "has\n"
+     "not been yet. read: how many have. bad, missing: what these passes found, which is "
+     "repaired.\n",
+     run_groups, NULL},
     {"start", "[--deep] [DISK]", "Begin a pass now, over one disk or all that are up",
      "Light: what the disk holds is compared with the metadata, both ways. --deep: then every "
      "block "

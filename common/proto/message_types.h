@@ -28,4 +28,5 @@ enum message_type {
     MSG_SHARD_SUSPECT = 82, /* one-way hint */
     MSG_SCRUB_START = 83,   /* ScrubStart -> empty, once it is noted */
     MSG_DISK_DRILL = 84,    /* DiskDrill -> empty */
+    MSG_SCRUB_GROUPS = 85,  /* ScrubGroups (disk) -> ScrubGroups */
 };

@@ -41,6 +41,10 @@ def verbs_find_and_heal():
         found = [int(row["bad"]) for row in cluster.ask("scrub", "status")]
         check(sum(found) > 0, "the scrubber found nothing")
         check(sum(1 for n in found if n) == 1, f"more than one disk is bad: {found}")
+        groups = cluster.ask("scrub", "groups")
+        check(len(groups) == 128 and all(int(g["deep"]) > 0 and int(g["light"]) > 0 and int(g["read"]) == 6
+                                         for g in groups), f"some group was not read: {groups[:3]}")
+        check(sum(int(g["bad"]) for g in groups) == sum(found), f"the groups tell of other bad shards: {found}")
 
         def repaired():
             return cluster.ask("status").get("health") != "HEALTH_ERR" and all(

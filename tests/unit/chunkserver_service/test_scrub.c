@@ -108,6 +108,41 @@ static uint64_t lost(const struct scrub_status *s)
     return s->missing;
 }
 
+/* What is told of the placement groups, of all disks or one. */
+struct groups {
+    size_t count, compared, read;
+    uint64_t missing, bad;
+};
+
+static struct groups groups_of(struct rig *r, size_t first, size_t end)
+{
+    struct groups out = {0};
+    struct arena arena;
+    arena_init(&arena);
+    for (size_t i = first; i < end; i++) {
+        struct scrub_group *v;
+        size_t n = scrub_groups_copy(r->s->scrub, &r->s->disks[i], &arena, &v);
+        out.count += n;
+        for (size_t k = 0; k < n; k++) {
+            CHECK_EQ(v[k].pool, r->t.pool);
+            out.compared += v[k].swept > 0;
+            out.read += v[k].read > 0;
+            out.missing += v[k].missing;
+            out.bad += v[k].bad;
+        }
+    }
+    arena_release(&arena);
+    return out;
+}
+
+static uint32_t pg_count(struct rig *r)
+{
+    const struct cluster_map *map = map_cache_ref(r->t.c.map);
+    uint32_t n = pool_pg_count(cluster_map_pool(map, r->t.pool));
+    map_cache_unref(r->t.c.map, map);
+    return n;
+}
+
 /* Begins a pass over every disk and waits for its end. */
 static bool scrub_all(struct rig *r, bool deep)
 {
@@ -176,14 +211,23 @@ static void rot(void)
     CHECK(flipped > 0);
     CHECK(scrub_all(&r, false));
     CHECK_EQ(sum(&r, bad), 0); /* a light pass reads no blocks */
+    struct groups g = groups_of(&r, 0, DISKS);
+    CHECK_EQ(g.count, (size_t)DISKS * pg_count(&r)); /* six disks: each is in every group */
+    CHECK_EQ(g.compared, g.count);
+    CHECK_EQ(g.read, 0);
     CHECK(scrub_all(&r, true));
     CHECK(status_of(&r, 1).bad > 0);
     CHECK_EQ(sum(&r, bad), status_of(&r, 1).bad);
+    g = groups_of(&r, 0, DISKS);
+    CHECK_EQ(g.read, g.count);
+    CHECK_EQ(g.bad, sum(&r, bad));
+    CHECK_EQ(groups_of(&r, 1, 2).bad, g.bad);
     sys_sleep_until(sys_now() + 3 * SYS_SECOND);
     CHECK(world_wait_healed(&r.t, 60 * SYS_SECOND));
     check_whole(&r);
     CHECK(scrub_all(&r, true));
     CHECK_EQ(sum(&r, bad), 0);
+    CHECK_EQ(groups_of(&r, 0, DISKS).bad, 0);
     rig_close(&r);
 }
 
@@ -209,11 +253,14 @@ static void missing(void)
     CHECK_EQ(world_repair_rows(&r.t), 0); /* nobody has noticed */
     CHECK(scrub_all(&r, false));
     CHECK_EQ(sum(&r, lost), 5);
+    CHECK_EQ(groups_of(&r, 0, DISKS).missing, 5);
+    CHECK_EQ(groups_of(&r, 3, 4).missing, 5);
     sys_sleep_until(sys_now() + 3 * SYS_SECOND);
     CHECK(world_wait_healed(&r.t, 60 * SYS_SECOND));
     check_whole(&r);
     CHECK(scrub_all(&r, false));
     CHECK_EQ(sum(&r, lost), 5);
+    CHECK_EQ(groups_of(&r, 0, DISKS).missing, 0); /* of the last pass */
     rig_close(&r);
 }
 
@@ -345,16 +392,22 @@ static void rate_and_restart(void)
     CHECK_EQ(half.now, SCRUB_DEEP);
     CHECK(half.begun > 0 && half.read == 0);
     CHECK(half.bytes > bytes / 4 && half.bytes < bytes * 3 / 4);
+    struct groups g = groups_of(&r, 0, 1);
+    CHECK(g.read > 0 && g.read < OBJECTS);
     restart(&r);
     sys_sleep_until(sys_now() + SYS_SECOND);
     half = status_of(&r, 0);
     CHECK(half.bytes > bytes / 4);
+    CHECK_EQ(groups_of(&r, 0, 1).read, g.read);
+    CHECK_EQ(groups_of(&r, 0, 1).compared, g.compared);
     unsigned waited = 0;
     while (status_of(&r, 0).read == 0 && waited++ < 3000)
         sys_sleep_until(sys_now() + 100 * SYS_MS);
     struct scrub_status end = status_of(&r, 0);
     CHECK(end.read > 0);
     CHECK_EQ(end.begun, 0);
+    g = groups_of(&r, 0, 1);
+    CHECK(g.read == g.count && g.count == pg_count(&r));
     CHECK(end.bytes >= bytes && end.bytes < bytes + bytes / 10); /* nothing was read twice */
     CHECK(sys_now() - begun >= least - 10 * SYS_SECOND);
     CHECK(sys_now() - begun < 2 * least);
