@@ -44,12 +44,14 @@ static int in_order(const void *pa, const void *pb)
     return a->slot < b->slot ? -1 : a->slot > b->slot;
 }
 
-/* Who is to do what the disk needs; NULL: not this server. */
-static struct chunk_disk *served(struct backfill *b, disk_id id)
+/* Who is to do what the disk needs; NULL: not this server. *audit: whether all that it holds is to be compared. */
+static struct chunk_disk *served(struct backfill *b, disk_id id, bool *audit)
 {
     struct chunk_disk *d = chunk_disk_use(b->service, id);
-    if (d)
+    if (d) {
+        *audit = d->audit;
         chunk_disk_leave(d);
+    }
     return d;
 }
 
@@ -79,6 +81,7 @@ static void plan_pool(struct backfill *b, const struct cluster_map *map,
     for (uint32_t pg = 0; pg < pool_pg_count(pool); pg++)
         for (unsigned i = 0; i < pool_width(pool); i++) {
             const struct pg_slot *slot = pool_slot(pool, pg, i);
+            bool audit = false;
             struct task t = {
                 .kind = slot->count > 1 ? TASK_FILL : TASK_AUDIT,
                 .pool = pool->id,
@@ -86,14 +89,14 @@ static void plan_pool(struct backfill *b, const struct cluster_map *map,
                 .slot = i,
                 .since_epoch = slot_since(slot),
                 .disk = slot_newest(slot),
-                .owner = served(b, slot_newest(slot)),
+                .owner = served(b, slot_newest(slot), &audit),
             };
             if (!t.owner || only_stands_in(map, pool, slot))
                 continue;
             if (t.kind == TASK_FILL) {
                 t.danger = danger_of(map, pool, pg);
                 task_list_add(fills, &t);
-            } else if (audits && t.owner->audit) {
+            } else if (audits && audit) {
                 task_list_add(audits, &t);
             }
         }
@@ -159,12 +162,13 @@ static void add_repair(struct backfill *b, const struct cluster_map *map,
                        const struct cluster_pool *pool, uint32_t pg, struct task_list *out)
 {
     disk_id primary = pg_primary(map, pool, pg);
+    bool audit;
     struct task t = {
         .kind = TASK_REPAIR,
         .pool = pool->id,
         .pg = pg,
         .disk = primary,
-        .owner = served(b, primary),
+        .owner = served(b, primary, &audit),
         .danger = 1 + danger_of(map, pool, pg),
     };
     if (t.owner)

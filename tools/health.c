@@ -142,7 +142,7 @@ static void judge_metadata(const struct cluster_facts *f, struct health *h)
              "%zu metadata servers vote: no better than %zu", h->voters, h->voters - 1);
 }
 
-static bool is_absent(const struct cluster_facts *f, uint32_t disk)
+bool facts_absent(const struct cluster_facts *f, uint32_t disk)
 {
     for (size_t i = 0; f->reports && i < f->reports->n_heartbeats; i++)
         for (size_t k = 0; k < f->reports->heartbeats[i]->n_absent; k++)
@@ -182,7 +182,7 @@ static void judge_disks(const struct cluster_facts *f, struct health *h)
         const DiskReport *r = facts_report(f, d->id);
         if (d->admin_state == DISK_FAILED)
             name_disk(r && r->fault == DISK_FAULT_READ_ONLY ? &read_only : &failed, d->id);
-        else if (!d->up && !is_absent(f, d->id))
+        else if (!d->up && !facts_absent(f, d->id))
             name_disk(&down, d->id);
         else if (d->suspect)
             name_disk(&suspect, d->id);

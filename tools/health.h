@@ -38,5 +38,7 @@ struct health {
 void health_judge(const struct cluster_facts *facts, struct health *out);
 /* The report on a disk that was heard last, or NULL. */
 const DiskReport *facts_report(const struct cluster_facts *facts, uint32_t disk);
+/* Whether its server says that it is not there. */
+bool facts_absent(const struct cluster_facts *facts, uint32_t disk);
 /* Metadata servers that may still be lost with a majority left; -1: there is none now. */
 int health_tolerates(const struct health *h);

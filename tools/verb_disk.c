@@ -17,9 +17,13 @@ static const char *up_name(const DiskInfo *d)
 }
 
 /* A mark, by the name of its health code; what it is busy with. */
-static const char *notes(struct cluster_view *v, const DiskReport *r)
+static const char *notes(struct cluster_view *v, const DiskInfo *d, const DiskReport *r)
 {
     static const char *const marks[] = {"", "nearfull", "backfillfull", "full"};
+    if (facts_absent(&v->facts, d->id))
+        return "missing";
+    if (r && r->fault == DISK_FAULT_READ_ONLY)
+        return "read-only";
     if (!r || (!r->indexing && (r->mark == DISK_MARK_NONE || r->mark > DISK_MARK_FULL)))
         return "-";
     const char *mark = r->mark <= DISK_MARK_FULL ? marks[r->mark] : "";
@@ -49,7 +53,7 @@ static void list_row(struct cluster_view *v, bool json, const DiskInfo *d, struc
                              !r     ? "-"
                              : json ? number(v, r->used_bytes)
                                     : view_bytes(v, r->used_bytes),
-                             notes(v, r), number(v, slots.newest), number(v, slots.leaving),
+                             notes(v, d, r), number(v, slots.newest), number(v, slots.leaving),
                              r ? number(v, r->shards) : "-", r ? number(v, r->corrupt) : "-",
                              pace(v, r, json), d->address, d->zone, d->rack,
                              view_hex(v, d->uuid.data, d->uuid.len)});
@@ -251,7 +255,7 @@ const struct cli_verb disk_verbs[] = {
      "pace: the median time of what it had to do in the last ten seconds.\n"
      "notes: nearfull, backfillfull or full, the mark that it has reached; indexing, with how "
      "much\n"
-     "of its extents has been read, while its index is rebuilt.\n",
+     "of its extents has been read, while its index is rebuilt; missing, read-only.\n",
      run_list, NULL},
     {"fail", "ID [--force]", "Give a lost disk up: its shards are rebuilt on the others",
      "Nothing is read from it any more. Refused when that would give up the last copies of\n"

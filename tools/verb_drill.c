@@ -70,16 +70,6 @@ struct look {
     char words[64];
 };
 
-static bool is_absent(const struct drill *d)
-{
-    const Reports *r = d->view->facts.reports;
-    for (size_t i = 0; i < r->n_heartbeats; i++)
-        for (size_t k = 0; k < r->heartbeats[i]->n_absent; k++)
-            if (r->heartbeats[i]->absent[k]->id == d->disk)
-                return true;
-    return false;
-}
-
 /* Whether the disk is called what it has been made. */
 static bool is_found(const struct drill *d, const DiskInfo *disk, const DiskReport *r)
 {
@@ -92,7 +82,7 @@ static bool is_found(const struct drill *d, const DiskInfo *disk, const DiskRepo
     case DRILL_READ_ONLY:
         return failed && r && r->fault == DISK_FAULT_READ_ONLY;
     case DRILL_GONE:
-        return is_absent(d) || !disk->up;
+        return facts_absent(&d->view->facts, d->disk) || !disk->up;
     case DRILL_FULL:
         return r && r->mark == DISK_MARK_FULL;
     case DRILL_READS:
