@@ -7,7 +7,7 @@
  *   - members: a minority at a time is harmed; one at a time has lost what it promised, and only while
  *     there are three or more
  *   - a blackout crashes all processes at once: what is acknowledged has been synced
- *   - disks: any may hang, be full, or lose its process for a while, since what it acknowledged stays;
+ *   - disks: any may hang, be full, be unmounted or lose its process for a while, since what it acknowledged stays;
  *     only one of them, the victim of the seed, loses or changes what it has acknowledged */
 #pragma once
 #include <stdbool.h>
@@ -55,7 +55,8 @@
     X(MEMBER_REPLACE, "members replaced")          \
     X(MEMBER_ROLL, "all members replaced")         \
     X(MEMBER_WIPE, "members' disks wiped")         \
-    X(MEMBER_ROT, "rot on members' disks")
+    X(MEMBER_ROT, "rot on members' disks")         \
+    X(UNMOUNT, "unmounted disks")
 
 enum fault {
 #define X(name, text) FAULT_##name,

@@ -18,6 +18,7 @@ enum undo_kind {
     UNDO_SKEW,
     UNDO_SLOW,
     UNDO_HANG,
+    UNDO_UNMOUNT,
     UNDO_LIMIT
 };
 struct undo {

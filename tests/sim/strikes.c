@@ -125,6 +125,10 @@ static void undo(const struct nemesis *n, const struct undo *u)
         path_of(n, u->b, path);
         sim_disk_hang(u->a, path, false);
         return;
+    case UNDO_UNMOUNT:
+        path_of(n, u->b, path);
+        sim_disk_unmount(u->a, path, false);
+        return;
     case UNDO_LIMIT:
         sim_disk_limit(u->a, UINT64_C(64) << 30);
         return;
@@ -305,6 +309,18 @@ static bool slow_or_hang(struct nemesis *n, bool slow, uint32_t host, uint32_t d
     return true;
 }
 
+/* Until it is mounted again, its server does not start when it is the only one. */
+static bool unmount(struct nemesis *n, uint32_t host, uint32_t disk, int64_t t)
+{
+    char path[SIM_PATH];
+    if (n->f->cluster->embedded || !nemesis_undo_after(n, UNDO_UNMOUNT, host, disk, t))
+        return false;
+    path_of(n, disk, path);
+    sim_disk_may_exit(n->f->cluster, disk);
+    sim_disk_unmount(host, path, true);
+    return true;
+}
+
 /* Somebody else's files leave only so much room. */
 static bool fill(struct nemesis *n, uint32_t host, uint64_t room, int64_t t)
 {
@@ -387,6 +403,8 @@ static bool strike_disk(struct nemesis *n, enum fault kind)
         return slow_or_hang(n, kind == FAULT_DISK_SLOW, host, disk, below(n, 4) ? t : 6 * t);
     if (kind == FAULT_DISK_FULL)
         return fill_chunks(n, host, t);
+    if (kind == FAULT_UNMOUNT)
+        return unmount(n, host, disk, below(n, 4) ? t : 6 * t);
     return harm_victim(n, kind);
 }
 
@@ -525,6 +543,7 @@ bool nemesis_strike(struct nemesis *n, enum fault kind)
     case FAULT_ROT:
     case FAULT_BAD_SECTORS:
     case FAULT_LIE:
+    case FAULT_UNMOUNT:
         return strike_disk(n, kind);
     case FAULT_MEMBER_SLOW:
     case FAULT_MEMBER_HANG:

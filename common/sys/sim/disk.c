@@ -71,6 +71,15 @@ enum err disk_primitive(const char *path, unsigned kind, int64_t least_ns, int64
     return e;
 }
 
+bool disk_unmounted(const char *path)
+{
+    const struct host *h = sim_process()->host;
+    for (int i = 0; i < DISK_RULES; i++)
+        if (h->rules[i].unmounted && covers(h->rules[i].path, path))
+            return true;
+    return false;
+}
+
 bool disk_lies(const char *path, enum sim_disk_lie lie)
 {
     struct host *h = sim_process()->host;
@@ -163,6 +172,13 @@ void sim_disk_hang(uint32_t host, const char *path, bool hung)
     struct host *h = host_get(host);
     rule_for(h, path)->hung = hung;
     wait_wake_all(&h->hung);
+    sim_leave();
+}
+
+void sim_disk_unmount(uint32_t host, const char *path, bool gone)
+{
+    sim_enter();
+    rule_for(host_get(host), path)->unmounted = gone;
     sim_leave();
 }
 

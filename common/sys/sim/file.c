@@ -32,6 +32,13 @@ static enum err fast(const char *path, unsigned kind)
     return disk_primitive(path, kind, FAST_NS, FAST_SPREAD_NS);
 }
 
+/* The same of what is looked for by its name. */
+static enum err fast_named(const char *path, unsigned kind)
+{
+    enum err e = fast(path, kind);
+    return e == OK && disk_unmounted(path) ? ERR_NOT_FOUND : e;
+}
+
 /* ---- opening ---- */
 
 static enum err open_inode(const char *path, unsigned flags, struct inode **out)
@@ -61,7 +68,7 @@ enum err sys_file_open(const char *path, unsigned flags, struct sys_file **out)
 {
     sim_enter();
     struct inode *i = NULL;
-    enum err e = fast(path, SIM_DISK_NAMES);
+    enum err e = fast_named(path, SIM_DISK_NAMES);
     if (!e)
         e = open_inode(path, flags, &i);
     if (!e) {
@@ -306,7 +313,7 @@ static enum err rename_inode(const char *from, const char *to)
 enum err sys_rename(const char *from, const char *to)
 {
     sim_enter();
-    enum err e = fast(from, SIM_DISK_NAMES);
+    enum err e = fast_named(from, SIM_DISK_NAMES);
     if (!e)
         e = rename_inode(from, to);
     sim_leave();
@@ -334,7 +341,7 @@ static enum err remove_inode(const char *path, bool is_dir)
 enum err sys_unlink(const char *path)
 {
     sim_enter();
-    enum err e = fast(path, SIM_DISK_NAMES);
+    enum err e = fast_named(path, SIM_DISK_NAMES);
     if (!e)
         e = remove_inode(path, false);
     sim_leave();
@@ -344,7 +351,7 @@ enum err sys_unlink(const char *path)
 enum err sys_rmdir(const char *path)
 {
     sim_enter();
-    enum err e = fast(path, SIM_DISK_NAMES);
+    enum err e = fast_named(path, SIM_DISK_NAMES);
     if (!e)
         e = remove_inode(path, true);
     sim_leave();
@@ -356,7 +363,7 @@ enum err sys_mkdir(const char *path)
     sim_enter();
     struct inode *dir;
     char name[SYS_NAME_MAX + 1];
-    enum err e = fast(path, SIM_DISK_NAMES);
+    enum err e = fast_named(path, SIM_DISK_NAMES);
     if (!e)
         e = fs_parent(own_fs(), path, &dir, name);
     if (!e && fs_entry(dir, name))
@@ -378,7 +385,7 @@ enum err sys_dir_sync(const char *path)
     sim_enter();
     struct inode *dir;
     uint64_t began = own_fs()->clock;
-    enum err e = find_dir(path, &dir);
+    enum err e = disk_unmounted(path) ? ERR_NOT_FOUND : find_dir(path, &dir);
     if (!e) {
         dir->opens++; /* it may be removed meanwhile */
         tell(dir, SIM_CHANGE_SYNC_BEGIN, 0, 0, NULL);
@@ -410,7 +417,7 @@ enum err sys_dir_list(const char *path, void (*visit)(void *arg, const char *nam
     sim_enter();
     struct listing *first = NULL, **end = &first;
     struct inode *dir;
-    enum err e = fast(path, SIM_DISK_READ);
+    enum err e = fast_named(path, SIM_DISK_READ);
     if (!e)
         e = find_dir(path, &dir);
     for (size_t i = 0; !e && i < dir->live.count; i++) {
@@ -435,7 +442,7 @@ enum err sys_disk_space(const char *path, uint64_t *total_bytes, uint64_t *free_
 {
     sim_enter();
     struct inode *i;
-    enum err e = fast(path, SIM_DISK_READ);
+    enum err e = fast_named(path, SIM_DISK_READ);
     if (!e)
         e = fs_lookup(own_fs(), path, &i);
     struct fs *fs = own_fs();

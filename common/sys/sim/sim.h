@@ -129,6 +129,9 @@ enum sim_disk_lie { SIM_WRITE_LOST, SIM_WRITE_MISDIRECTED, SIM_SYNC_LOST };
 void sim_disk_lie(uint32_t host, const char *path, uint64_t nth, enum sim_disk_lie lie);
 void sim_disk_hang(uint32_t host, const char *path, bool hung);
 void sim_disk_slow(uint32_t host, const char *path, int64_t ns); /* added to each primitive */
+/* As when a file system is unmounted that somebody has files open on: no name there is found, what is open
+ * goes on. */
+void sim_disk_unmount(uint32_t host, const char *path, bool gone);
 /* One primitive in so many takes up to this much longer, as when a drive or a store tidies up; 0:
  * none. */
 void sim_disk_stalls(uint32_t host, const char *path, uint64_t one_in, int64_t ns);

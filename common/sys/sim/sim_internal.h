@@ -164,7 +164,7 @@ struct disk_rule {
     uint64_t fail_after; /* primitives until it fails; 0: does not */
     unsigned fail_kinds;
     enum err error;
-    bool sticky, hung;
+    bool sticky, hung, unmounted;
     uint64_t lie_after; /* writes or syncs until it lies; 0: does not */
     enum sim_disk_lie lie;
     int64_t slow_ns, stall_ns;
@@ -187,6 +187,7 @@ struct host *host_get(uint32_t number);
 struct host *host_find(uint32_t number); /* NULL when nothing was ever there */
 /* Counts a file primitive at path, waits as long as it takes there, says how it fails. */
 enum err disk_primitive(const char *path, unsigned kind, int64_t least_ns, int64_t spread_ns);
+bool disk_unmounted(const char *path); /* sim_disk_unmount */
 /* Counts a write or sync at path towards that lie; true: this one lies. */
 bool disk_lies(const char *path, enum sim_disk_lie lie);
 int64_t host_wall_offset(const struct host *h); /* of its wall clock, ns */

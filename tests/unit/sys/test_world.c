@@ -439,6 +439,30 @@ static void disk_hangs(void)
     CHECK(sys_now() - before >= 200 * SYS_MS);
 }
 
+static void disk_unmounted(void)
+{
+    struct sys_file *f = NULL, *again;
+    uint8_t block[SYS_BLOCK] = {7};
+    size_t n = 0;
+    CHECK_OK(sys_mkdir("/disk"));
+    CHECK_OK(sys_mkdir("/disk2"));
+    CHECK_OK(sys_file_open("/disk/file", SYS_OPEN_WRITE | SYS_OPEN_CREATE, &f));
+    sim_disk_unmount(1, "/disk", true);
+    CHECK_OK(sys_file_write(f, 0, block, sizeof block));
+    CHECK_OK(sys_file_sync(f));
+    CHECK_ERR(sys_file_open("/disk/file", SYS_OPEN_READ, &again), ERR_NOT_FOUND);
+    CHECK_ERR(sys_file_open("/disk/new", SYS_OPEN_WRITE | SYS_OPEN_CREATE, &again), ERR_NOT_FOUND);
+    CHECK_ERR(sys_dir_sync("/disk"), ERR_NOT_FOUND);
+    CHECK_OK(sys_dir_sync("/disk2"));
+    sim_disk_unmount(1, "/disk", false);
+    CHECK_OK(sys_file_open("/disk/file", SYS_OPEN_READ, &again));
+    memset(block, 0, sizeof block);
+    CHECK_OK(sys_file_read(again, 0, block, sizeof block, &n));
+    CHECK(n == sizeof block && block[0] == 7);
+    sys_file_close(again);
+    sys_file_close(f);
+}
+
 /* ---- what it refuses ---- */
 
 static void relock(void)
@@ -532,6 +556,7 @@ static const struct test tests[] = {
     {"partitions", partitions},
     {"pause and restart", pause_and_restart},
     {"disk hangs", disk_hangs},
+    {"disk unmounted", disk_unmounted},
     {"refusals", refusals},
     {0},
 };
