@@ -1,7 +1,6 @@
 /* `cairn disk ..`: the disks, and whether placement uses them. */
 #include <stdio.h>
 #include <string.h>
-#include "placement/planner.h"
 #include "common/sys/sys.h"
 #include "tools/verb_view.h"
 #include "tools/verbs.h"
@@ -142,16 +141,8 @@ static int say(const struct cli *cli, const DiskInfo *disk, const char *state, c
 static void warn_stranded(const struct cluster_view *v, disk_id id, enum disk_admin state)
 {
     struct cluster_map *map = cluster_map_copy(v->map);
-    uint32_t stranded = 0;
     cluster_map_disk_mutable(map, id)->admin = state;
-    for (size_t i = 0; i < map->pool_count; i++) {
-        struct planner_move *moves = NULL;
-        struct planner_report report = {0};
-        size_t n;
-        if (planner_plan(map, map->pools[i].id, &moves, &n, &report) == OK)
-            stranded += report.stranded_slots;
-        sys_free(moves);
-    }
+    uint32_t stranded = view_stranded(map);
     cluster_map_free(map);
     if (stranded)
         fprintf(stderr,

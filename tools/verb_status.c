@@ -1,7 +1,6 @@
 /* `cairn status`: the cluster's health in one screen. */
 #include <stdio.h>
 #include <string.h>
-#include "placement/planner.h"
 #include "common/sys/sys.h"
 #include "tools/verb_view.h"
 #include "tools/verbs.h"

@@ -178,8 +178,7 @@ enum err view_ask_status(struct cluster_view *v)
 
 /* ---- health ---- */
 
-/* What has to move and cannot, as the leader's planner sees it. */
-static uint32_t count_stranded(const struct cluster_map *map)
+uint32_t view_stranded(const struct cluster_map *map)
 {
     uint32_t stranded = 0;
     for (size_t i = 0; i < map->pool_count; i++) {
@@ -206,7 +205,7 @@ void view_judge(struct cluster_view *v, struct health *out)
 {
     /* What follows needs a leader: not asked for when nobody is there to elect one. */
     if (view_ask_members(v) == OK && view_ask_map(v) == OK) {
-        v->facts.stranded = count_stranded(v->map);
+        v->facts.stranded = view_stranded(v->map);
         (void)!view_ask_reports(v);
         (void)!view_ask_status(v);
         if (!leader_answers(v)) /* another one was elected while the map was asked for */

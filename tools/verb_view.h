@@ -32,6 +32,8 @@ enum err view_ask_members(struct cluster_view *v); /* and every member for itsel
 enum err view_ask_map(struct cluster_view *v);
 enum err view_ask_reports(struct cluster_view *v);
 enum err view_ask_status(struct cluster_view *v);
+/* Slots that have to move and cannot, as the leader's planner sees it. */
+uint32_t view_stranded(const struct cluster_map *map);
 /* All of them, and what is to be thought of it. */
 void view_judge(struct cluster_view *v, struct health *out);
 /* The map, or an exit status having said why not. */
