@@ -33,7 +33,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = "build/mutants"
-SEEDS, CPU_SECONDS, JOBS_MAX = 200, 30, 16
+SEEDS, CPU_SECONDS, JOBS_MAX = 400, 30, 16
 
 
 class Mutant:

@@ -209,8 +209,8 @@ static void start_the_silent(struct nemesis *n)
         silent(n, true);
 }
 
-/* A disk that could not be opened is left out until its server is started again; when it is left out then
- * too, it is given up, and emptied. */
+/* A disk that could not be opened is tried again once a minute; its server is started again instead. When it is
+ * left out then too, it is given up, and emptied. */
 static void open_victim(struct nemesis *n)
 {
     struct sim_cluster *c = n->f->cluster;
@@ -253,7 +253,7 @@ static void replace_failed(struct nemesis *n)
         workload_fail(f->work, "the victim's disk cannot be wiped");
 }
 
-/* A disk that could not be opened, for want of space, stays left out until its server starts anew. */
+/* The same with one that could not be opened for want of space. */
 static void open_left_out(struct nemesis *n)
 {
     struct sim_cluster *c = n->f->cluster;
