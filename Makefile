@@ -77,7 +77,7 @@ sim: $B/sim-run
 
 #: make sim-mutants    the product with each of its deliberate defects: the simulator must find them all
 sim-mutants: $B/sim-run
-	tests/sim/mutants.py --jobs $(JOBS) --seeds $(SEEDS)
+	tests/sim/mutants.py --jobs $(JOBS)
 
 #: make bench          the benchmark, as JSON and a table
 bench: all
