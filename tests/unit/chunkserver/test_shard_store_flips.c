@@ -2,8 +2,8 @@
  * log, headers, data, tables and footers of records, padding, the index. The disk opens, what is read
  * is right or an error, at most one shard is harmed, and what harms is seen by a verify of the disk.
  *
- * Of blocks of zeros one byte stands for all, but with CAIRN_LONG=1, which also flips every bit that the
- * short form draws one of, with and without the index. */
+ * Of blocks of zeros, and of the long record's data, a part stands for all; CAIRN_LONG=1 tries the rest of an
+ * extent, too, on a disk that is open: what is read while each of its bytes in turn is another. */
 #include <stdlib.h>
 #include "chunkserver/shard_check.h"
 #include "chunkserver/store_internal.h"
@@ -15,7 +15,6 @@ enum { SHARDS = sizeof(lengths) / sizeof(*lengths), GONE = 1, LINE = 16, ZEROS =
 
 struct sweep {
     uint64_t flips, harmed, random;
-    bool long_form;
 };
 
 static struct shard_store_config config_of(void)
@@ -149,7 +148,7 @@ static void one_flip(struct sweep *w, struct saved files[FILES], int file, size_
     snprintf(where, sizeof where, "%s at %zu ^ %u%s", files[file].path, at, mask,
              lost ? ", index lost" : "");
     uint64_t faults = 0;
-    bool verify = w->long_form || w->flips % 8 == 0;
+    bool verify = w->flips % 8 == 0;
     put_disk(files, file, at, mask, lost);
     if (verify && !lost)
         faults = faults_found();
@@ -170,11 +169,6 @@ static uint64_t draw(struct sweep *w)
 
 static void flip_at(struct sweep *w, struct saved files[FILES], int file, size_t at)
 {
-    if (w->long_form) {
-        for (int lost = 0; lost < 2 - (file == 2); lost++)
-            one_flip(w, files, file, at, (uint8_t)(1u << draw(w) % 8), lost);
-        return;
-    }
     one_flip(w, files, file, at, (uint8_t)(1u << draw(w) % 8), file != 2 && draw(w) % 3 == 0);
 }
 
@@ -203,13 +197,13 @@ static void sweep_file(struct sweep *w, struct saved files[FILES], int file)
         size_t zeros = 0;
         while (zeros < ZEROS && at + zeros < f->size && f->bytes[at + zeros] == 0)
             zeros++;
-        if (!w->long_form && zeros >= LINE) {
+        if (zeros >= LINE) {
             if (zeros == ZEROS || draw(w) % 4 == 0)
                 flip_at(w, files, file, at + draw(w) % zeros);
             at += zeros == ZEROS ? 4 * ZEROS : zeros;
             continue;
         }
-        if (!w->long_form && file == 1 && is_bulk(f, at)) {
+        if (file == 1 && is_bulk(f, at)) {
             flip_at(w, files, file, at + draw(w) % n);
             at += 1024;
             continue;
@@ -223,8 +217,7 @@ static void sweep_file(struct sweep *w, struct saved files[FILES], int file)
 static void every_byte(int file)
 {
     struct saved files[FILES] = {0};
-    struct sweep w = {.random = suite_seed() | 1,
-                      .long_form = getenv("CAIRN_LONG") && *getenv("CAIRN_LONG")};
+    struct sweep w = {.random = suite_seed() | 1};
     make_disk();
     save_disk(files);
     sweep_file(&w, files, file);
@@ -235,6 +228,67 @@ static void every_byte(int file)
     CHECK(file == 1 || w.harmed == 0);
     for (int i = 0; i < FILES; i++)
         sys_free(files[i].bytes);
+}
+
+/* Whether a shard is harmed: then its verify says so, and no read gives other bytes (kit_read compares). */
+static bool is_harmed(struct shard_store *s, uint32_t i, size_t at)
+{
+    enum err v = kit_verify(s, i);
+    enum err e = lengths[i] ? kit_read(s, i, lengths[i], 0, lengths[i]) : v;
+    bool known = (v == OK || v == ERR_CORRUPT || v == ERR_NOT_FOUND) &&
+                 (e == OK || e == ERR_CORRUPT || e == ERR_NOT_FOUND);
+    suite_check(known && (e == OK || v != OK), __FILE__, __LINE__,
+                "byte %zu: shard %u reads %s, %s", at, i, err_name(e), err_name(v));
+    return v != OK;
+}
+
+enum { PARTS = 4 };
+
+/* Every PARTS-th byte of the extent, or in the short form far fewer. */
+static void while_open(size_t part)
+{
+    struct saved files[FILES] = {0};
+    struct sweep w = {.random = suite_seed() | 1};
+    struct shard_store *s = NULL;
+    struct shard_store_config c = config_of();
+    bool all = getenv("CAIRN_LONG") && *getenv("CAIRN_LONG");
+    make_disk();
+    save_disk(files);
+    CHECK_OK(shard_store_open(&s, &c));
+    for (size_t at = part; s && at < files[1].size; at += all ? PARTS : 601) {
+        uint8_t mask = (uint8_t)(1u << draw(&w) % 8);
+        uint32_t bad = 0;
+        CHECK_OK(sim_disk_flip(1, files[1].path, at, mask));
+        for (uint32_t i = 0; i < SHARDS; i++)
+            bad += i != GONE && is_harmed(s, i, at);
+        CHECK_OK(sim_disk_flip(1, files[1].path, at, mask));
+        suite_check(bad <= 1, __FILE__, __LINE__, "byte %zu: %u shards harmed", at, bad);
+        w.flips++;
+        w.harmed += bad;
+    }
+    printf("\n    %zu bytes, %llu flips, %llu harmed a shard ", files[1].size,
+           (unsigned long long)w.flips, (unsigned long long)w.harmed);
+    CHECK(w.harmed > 66000u / (all ? PARTS : 601) / 2);
+    shard_store_close(s);
+    for (int i = 0; i < FILES; i++)
+        sys_free(files[i].bytes);
+}
+
+static void while_open_1(void)
+{
+    while_open(0);
+}
+static void while_open_2(void)
+{
+    while_open(1);
+}
+static void while_open_3(void)
+{
+    while_open(2);
+}
+static void while_open_4(void)
+{
+    while_open(3);
 }
 
 static void superblock(void)
@@ -256,6 +310,10 @@ static const struct test tests[] = {
     {"each byte of the superblock", superblock},
     {"each byte of an extent", extent},
     {"each byte of the index", index_file},
+    {"bytes of an extent that is open, 1 of 4", while_open_1},
+    {"bytes of an extent that is open, 2 of 4", while_open_2},
+    {"bytes of an extent that is open, 3 of 4", while_open_3},
+    {"bytes of an extent that is open, 4 of 4", while_open_4},
     {0},
 };
 SUITE("shard store, flips", tests)
