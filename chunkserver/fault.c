@@ -158,7 +158,8 @@ enum err store_write(struct shard_store *s, struct sys_file *f, uint64_t at, con
 
 enum err store_write_failed(struct shard_store *s, enum err e)
 {
-    log_error("store", "%s: a write has failed: %s", s->directory, err_text(e));
+    if (e != ERR_NO_SPACE) /* told by its mark, once */
+        log_error("store", "%s: a write has failed: %s", s->directory, err_text(e));
     sys_mutex_lock(&s->lock);
     s->stats.io_errors += e == ERR_IO;
     if (e == ERR_READ_ONLY)
