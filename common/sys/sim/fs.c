@@ -309,17 +309,48 @@ void fs_free(struct fs *fs)
     world_free(fs);
 }
 
-/* Empties a directory at once in both trees: its disk was replaced. */
-void fs_wipe(struct fs *fs, struct inode *dir)
+static bool in_tree(const struct inode *i)
+{
+    return i == i->fs->root || i->links || i->durable_links;
+}
+
+static bool is_named(const struct fs *fs, const struct inode *i)
+{
+    bool named = in_tree(i);
+    for (const struct change *c = fs->changes; c && !named; c = c->next)
+        named = c->inode == i;
+    return named;
+}
+
+/* Drops the changes in a directory and, for good, in those that nothing names any more. */
+static void drop_changes(struct fs *fs, const struct inode *dir)
 {
     for (struct change **at = &fs->changes; *at;) {
-        if ((*at)->from == dir || (*at)->to == dir)
+        const struct change *c = *at;
+        bool lost = !(c->from && is_named(fs, c->from)) && !(c->to && is_named(fs, c->to));
+        if (c->from == dir || c->to == dir || lost)
             change_drop(fs, at);
         else
             at = &(*at)->next;
     }
+}
+
+static void empty(struct fs *fs, struct inode *dir)
+{
+    const struct entries *trees[] = {&dir->live, &dir->durable};
+    for (int t = 0; t < 2; t++)
+        for (size_t k = 0; k < trees[t]->count; k++)
+            if (trees[t]->v[k].inode->is_dir)
+                empty(fs, trees[t]->v[k].inode);
+    drop_changes(fs, dir);
     entries_clear(dir, false);
     entries_clear(dir, true);
+}
+
+/* Empties a directory, and those below it, at once in both trees: its disk was replaced. */
+void fs_wipe(struct fs *fs, struct inode *dir)
+{
+    empty(fs, dir);
     fs_drop_unused(fs);
 }
 

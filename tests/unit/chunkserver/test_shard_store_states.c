@@ -386,7 +386,6 @@ static void try_state(struct checker *c, const struct replay_choice *choice, enu
              : choice->none ? " none"
                             : "",
              choice->torn ? " torn" : "", index, earlier);
-    CHECK_OK(sys_mkdir("/image"));
     replay_put(&replay, recording.disk, "/image", choice, c->scratch);
     if (index != AS_IT_IS) {
         enum err e = sim_disk_wipe(DISK_HOST, "/image/index");
@@ -398,7 +397,6 @@ static void try_state(struct checker *c, const struct replay_choice *choice, enu
         replay_put_file("/image/index/log", c->earlier.bytes[earlier], c->earlier.size[earlier]);
     check_disk(&c->expected, index, where);
     CHECK_OK(sim_disk_wipe(DISK_HOST, "/image"));
-    CHECK_OK(sys_rmdir("/image"));
     c->tried.opens++;
 }
 
@@ -420,7 +418,7 @@ static void try_choice(struct checker *c, const struct replay_choice *choice)
 static void try_point(struct checker *c)
 {
     size_t pending = replay_pending(&replay);
-    size_t few = c->long_form ? 6 : 2, samples = c->long_form ? 24 : 1;
+    size_t few = c->long_form ? 8 : 2, samples = c->long_form ? 48 : 1;
     struct replay_choice choice = {.all = true};
     c->tried.points++;
     try_choice(c, &choice);
@@ -447,6 +445,7 @@ static void check_main(void *arg)
     struct checker *c = arg;
     bool ready = false;
     c->scratch = sys_alloc(REPLAY_FILE);
+    CHECK_OK(sys_mkdir("/image"));
     while (replay.next < recording.count) {
         const struct replay_change *rc = &recording.changes[replay.next];
         bool point = replay_step(&replay);
