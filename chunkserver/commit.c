@@ -75,21 +75,10 @@ static enum err enter_run(struct shard_store *s, uint64_t need)
     length = round_down(length < RUN_MIN ? RUN_MIN : length, SYS_BLOCK);
     if (length > BATCH_BYTES)
         length = BATCH_BYTES;
-    struct extent *e = NULL;
-    uint64_t offset = 0;
-    enum err error = extent_reserve(s, length, false, &e, &offset);
-    if (error == ERR_DISK_FULL) {
-        length = round_up(need, SYS_BLOCK);
-        error = extent_reserve(s, length, false, &e, &offset);
-    }
-    if (error)
-        return error;
-    sys_mutex_lock(&s->lock);
-    s->run = e;
-    s->run_at = offset;
-    s->run_end = offset + length;
-    sys_mutex_unlock(&s->lock);
-    return OK;
+    enum err error = extent_reserve(s, length, NULL);
+    if (error == ERR_DISK_FULL)
+        error = extent_reserve(s, round_up(need, SYS_BLOCK), NULL);
+    return error;
 }
 
 /* False: a copy whose shard has changed meanwhile (compact.c P3). */

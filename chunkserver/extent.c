@@ -5,9 +5,10 @@
  *  E2  An extent's header is durable before the first reservation in it.
  *  E3  Reservations follow one another without gaps from the first block behind the log. Every
  *      reservation is in the log before a sync acknowledges anything in it.
+ *      From the moment that it is made its writer, or the run, has its place: a flush says that an extent
+ *      need not be read again up to there (index.c, scan_from), and looks for what is on its way.
  *  E4  A block of the log is written once. When the log has no block left, or the next record does
  *      not fit, the extent is sealed and its rest given back.
- *
  *  E5  Numbers only rise: the extent with the highest one is never removed (compact.c P4).
  *
  * At most EXTENTS_OPEN_MAX files are open; the one unused for longest is closed for the next. */
@@ -245,8 +246,7 @@ static bool fits(const struct extent *e, uint64_t length)
            e->pending_count < LOG_ENTRIES_MAX;
 }
 
-enum err extent_reserve(struct shard_store *s, uint64_t length, bool large, struct extent **out,
-                        uint64_t *offset)
+enum err extent_reserve(struct shard_store *s, uint64_t length, struct shard_writer *w)
 {
     assert(length > 0 && length % SYS_BLOCK == 0);
     enum err error = OK;
@@ -267,13 +267,19 @@ enum err extent_reserve(struct shard_store *s, uint64_t length, bool large, stru
     }
     if (!error) {
         struct extent *e = s->current;
-        e->pending[e->pending_count++] = (struct reservation){e->next, (uint32_t)length, large};
-        *offset = e->next;
+        e->pending[e->pending_count++] = (struct reservation){e->next, (uint32_t)length, w != NULL};
+        if (w) {
+            w->place = (struct place){e->number, e->next};
+            w->extent = e;
+        } else {
+            s->run = e;
+            s->run_at = e->next;
+            s->run_end = e->next + length;
+        }
         e->next += length;
         e->users++;
         e->used_at = ++s->clock;
         s->dirty = true;
-        *out = e;
     }
     sys_mutex_unlock(&s->lock);
     return error;

@@ -108,7 +108,6 @@ struct shard_writer {
     /* under the store's lock */
     enum writer_state state;
     enum err error;
-    bool superseded;
     struct move *move; /* of compaction; else NULL */
     unsigned inflight;
     bool last_written;
@@ -248,10 +247,9 @@ struct shard_store {
 /* extent.c */
 enum err extent_use(struct shard_store *s, uint32_t number, struct extent **out) MUST_USE;
 void extent_unuse(struct shard_store *s, struct extent *e);
-/* Takes `length` bytes of the current extent (or a new one), with a use of it. From I/O threads and
- * the committer. ERR_DISK_FULL. */
-enum err extent_reserve(struct shard_store *s, uint64_t length, bool large, struct extent **out,
-                        uint64_t *offset) MUST_USE;
+/* Takes `length` bytes of the current extent (or a new one), with a use of it, as the writer's place; NULL:
+ * as the run. From I/O threads and the committer. ERR_DISK_FULL. */
+enum err extent_reserve(struct shard_store *s, uint64_t length, struct shard_writer *w) MUST_USE;
 /* Writes what was reserved since the last time. The committer's alone. */
 enum err extent_log(struct shard_store *s, struct extent *e, uint8_t *block) MUST_USE;
 void extent_close_all(struct shard_store *s);

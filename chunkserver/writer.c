@@ -35,7 +35,6 @@ static void link_writer(struct shard_store *s, struct shard_writer *w)
 {
     for (struct shard_writer *o = w->move ? NULL : s->writers; o; o = o->next) {
         if (o->state == WRITER_OPEN && same_id(&o->shard, &w->shard)) {
-            o->superseded = true;
             if (!o->error)
                 o->error = ERR_ABORTED;
             sys_cond_signal(&o->room);
@@ -466,17 +465,10 @@ static enum err find_place(struct shard_store *s, struct staging *b)
     enum err e = w->error;
     if (b->base == 0 && !e) {
         sys_mutex_unlock(&s->lock);
-        struct extent *extent = NULL;
-        struct place place = {0};
-        e = extent_reserve(s, record_room(w->shard.length), true, &extent, &place.offset);
+        e = extent_reserve(s, record_room(w->shard.length), w);
         sys_mutex_lock(&s->lock);
-        if (!e) {
-            place.extent = extent->number;
-            w->place = place;
-            w->extent = extent;
-        } else if (!w->error) {
+        if (e && !w->error)
             w->error = e;
-        }
         sys_cond_broadcast(&s->changed);
     }
     while (!w->extent && !w->error)
