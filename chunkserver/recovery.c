@@ -5,6 +5,7 @@
  *  V2  A record that was durable by the word of another one (record.c R4) is adopted as it is: if it
  *      has rotted, reads say so. Any other is adopted only if every byte of it matches, and only
  *      after another sync of its extent: so a half-written one is never seen.
+ *      A record that cannot be read now is left as it lies: its disk may read it another time.
  *  V3  The first flush after this marks all these extents as indexed; nothing writes into them. */
 #include <string.h>
 #include "chunkserver/store_internal.h"
@@ -61,14 +62,15 @@ static void suspect(struct scan *c, const struct index_entry *entry, bool bad)
     c->suspects[c->suspect_count++] = (struct suspect){*entry, bad};
 }
 
-/* A record by an old commit: the index has the last word. */
+/* A record by an old commit, or one that is not whole: the index has the last word. */
 static enum err old_record(struct scan *c, const struct index_entry *entry)
 {
     struct index_entry known;
     enum err e = index_find(c->s, entry->shard.pool, &entry->shard.id, &known);
     if (e && e != ERR_NOT_FOUND)
         return e;
-    if (e || known.place.extent != entry->place.extent || known.place.offset != entry->place.offset)
+    if (e == ERR_NOT_FOUND || known.place.extent != entry->place.extent ||
+        known.place.offset != entry->place.offset)
         drop(c, entry);
     return OK;
 }
@@ -82,10 +84,8 @@ static enum err found(void *arg, struct scanned *r)
     sys_mutex_unlock(&c->s->lock);
     if (stop)
         return ERR_STOPPING;
-    if (!r->exists) {
-        drop(c, entry);
-        return OK;
-    }
+    if (!r->exists)
+        return r->unread ? OK : old_record(c, entry);
     if (entry->sequence > c->top)
         c->top = entry->sequence;
     if (r->synced > c->synced)
@@ -141,7 +141,7 @@ static enum err judge(struct scan *c)
         if (e == ERR_CORRUPT || e == ERR_NOT_FOUND)
             drop(c, entry);
         if (e == ERR_CORRUPT || e == ERR_NOT_FOUND || e == ERR_IO)
-            e = OK; /* what cannot be read now is left as it lies */
+            e = OK;
         if (there && synced != entry->place.extent) {
             e = sys_file_sync(x->file) ? ERR_DISK_FAILED : OK;
             synced = entry->place.extent;

@@ -15,7 +15,7 @@
 
 enum { WINDOW = 256 << 10 };
 
-/* What a disk can still read of the window; the rest is taken for zeros. ERR_IO: nothing of it. */
+/* What a disk can still read of the window; the rest is taken for zeros. ERR_IO: nothing of a whole one. */
 static enum err read_around(struct extent_scan *c, uint64_t from, size_t n)
 {
     size_t lost = 0;
@@ -28,9 +28,10 @@ static enum err read_around(struct extent_scan *c, uint64_t from, size_t n)
         lost += e != OK;
     }
     c->unreadable += lost;
+    c->window_lost = lost;
     log_warn("store", "%s: %zu blocks of extent %u cannot be read", c->store->directory, lost,
              c->extent->number);
-    return lost * SYS_BLOCK < n ? OK : ERR_IO;
+    return lost * SYS_BLOCK < n || n < WINDOW ? OK : ERR_IO;
 }
 
 /* n bytes (at most WINDOW) of the extent, valid until the next call. */
@@ -42,7 +43,7 @@ static enum err view(struct extent_scan *c, uint64_t at, size_t n, size_t ahead,
         size_t want = (size_t)(round_up(at + (n > ahead ? n : ahead), SYS_BLOCK) - from);
         if (want > WINDOW + SYS_BLOCK)
             want = WINDOW + SYS_BLOCK;
-        c->window_bytes = 0;
+        c->window_bytes = c->window_lost = 0;
         enum err e = extent_read(c->extent, from, c->window, want);
         if (e == ERR_IO)
             e = read_around(c, from, want);
@@ -91,6 +92,7 @@ static enum err show(struct extent_scan *c, struct scanned *r)
         return e;
     r->exists = record_decode_tail(c->store->superblock.salt, small ? bytes + before : bytes, shard,
                                    &r->entry.place, &footer, crcs);
+    r->unread = !r->exists && c->window_lost > 0;
     r->entry.sequence = footer.sequence;
     r->synced = footer.synced;
     r->matches = r->exists && (!small || small_matches(shard, bytes, crcs));

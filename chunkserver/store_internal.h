@@ -341,6 +341,7 @@ struct scanned {
     struct index_entry entry; /* sequence: its footer's */
     uint64_t synced;          /* its footer's */
     bool exists;              /* footer and table are valid, too (record.c R1) */
+    bool unread;              /* or they lie where the disk cannot be read: perhaps they are */
     bool matches;             /* .. and the data of a small one; that of a large one is not read */
     bool punched;             /* a small one, of which whole blocks were given back */
 };
@@ -354,7 +355,7 @@ struct extent_scan {
     struct extent *extent;
     uint8_t *window;
     uint64_t window_at;
-    size_t window_bytes;
+    size_t window_bytes, window_lost; /* blocks of it that could not be read */
 };
 void scan_init(struct extent_scan *c, struct shard_store *s,
                enum err (*found)(void *arg, struct scanned *r), void *arg);

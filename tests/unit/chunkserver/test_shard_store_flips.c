@@ -280,6 +280,76 @@ static void while_open(void)
         sys_free(files[i].bytes);
 }
 
+/* ---- blocks that cannot be read ---- */
+
+/* A power cut after the first shard was flushed: what came after it is looked for in the extent. */
+static void save_cut_disk(struct saved files[FILES])
+{
+    struct shard_store *s = NULL;
+    struct shard_store_config c = config_of();
+    CHECK_OK(kit_format(suite_dir()));
+    CHECK_OK(shard_store_open(&s, &c));
+    CHECK_OK(kit_write(s, 0, lengths[0]));
+    CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
+    save_disk(files);
+    sys_free(files[0].bytes);
+    sys_free(files[1].bytes);
+    struct saved early = files[2];
+    for (uint32_t i = 2; i < SHARDS; i++)
+        CHECK_OK(kit_write(s, i, lengths[i]));
+    shard_store_close(s);
+    save_disk(files);
+    sys_free(files[2].bytes);
+    files[2] = early;
+}
+
+/* The disk opens, all other shards are right, and of the file nothing is given back. */
+static void one_bad_block(struct saved files[FILES], size_t at, bool lost)
+{
+    char where[64];
+    struct saved now = {0};
+    uint32_t missing = 0;
+    struct shard_store *s = NULL;
+    struct shard_store_config c = config_of();
+    snprintf(where, sizeof where, "block at %zu%s", at, lost ? ", index lost" : "");
+    put_disk(files, 1, at, 0, lost);
+    CHECK_OK(sim_disk_bad_sectors(1, files[1].path, at, SYS_BLOCK));
+    if (!suite_check(shard_store_open(&s, &c) == OK, __FILE__, __LINE__, "%s: no disk", where))
+        return;
+    kit_await(s);
+    for (uint32_t i = 0; i < SHARDS; i++)
+        missing += i != GONE && (lengths[i] ? kit_read(s, i, lengths[i], 0, lengths[i])
+                                            : kit_verify(s, i)) != OK;
+    suite_check(missing <= 2, __FILE__, __LINE__, "%s: %u shards missing", where, missing);
+    CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
+    shard_store_close(s);
+    snprintf(now.path, sizeof now.path, "%s", files[1].path);
+    now.bytes = sys_alloc(SYS_BLOCK);
+    for (size_t b = 0; b < files[1].size; b += SYS_BLOCK) {
+        struct sys_file *f = NULL;
+        size_t n = 0;
+        CHECK_OK(sys_file_open(now.path, SYS_OPEN_READ, &f));
+        enum err e = sys_file_read(f, b, now.bytes, SYS_BLOCK, &n);
+        sys_file_close(f);
+        suite_check(b == at ? e == ERR_IO
+                            : e == OK && memcmp(now.bytes, files[1].bytes + b, n) == 0,
+                    __FILE__, __LINE__, "%s: block %zu has changed", where, b);
+    }
+    sys_free(now.bytes);
+}
+
+static void bad_blocks(void)
+{
+    struct saved files[FILES] = {0};
+    save_cut_disk(files);
+    for (size_t at = 0; at < files[1].size; at += SYS_BLOCK) {
+        one_bad_block(files, at, false);
+        one_bad_block(files, at, true);
+    }
+    for (int i = 0; i < FILES; i++)
+        sys_free(files[i].bytes);
+}
+
 static void superblock(void)
 {
     every_byte(0);
@@ -300,6 +370,7 @@ static const struct test tests[] = {
     {"each byte of an extent", extent},
     {"each byte of the index", index_file},
     {"each byte of an extent that is open", while_open},
+    {"each block of an extent that cannot be read", bad_blocks},
     {0},
 };
 SUITE("shard store, flips", tests)
