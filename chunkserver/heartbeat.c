@@ -40,7 +40,29 @@ static void fill_register(struct chunk_disk *d, RegisterDisk *body)
     body->incarnation = stats.incarnation;
 }
 
-/* A disk that metadata refuses (an older or second copy of one that it knows) is not served. */
+static bool map_has(struct chunk_service *s, disk_id id)
+{
+    const struct cluster_map *map = map_cache_ref(s->map);
+    bool has = cluster_map_disk(map, id) != NULL;
+    map_cache_unref(s->map, map);
+    return has;
+}
+
+/* ERR_FOREIGN_DISK: an operator has removed it. Registered anew it would become another disk, with an id
+ * that its superblock does not take. Any map that is fetched now is newer than the id. */
+static enum err check_not_removed(struct chunk_disk *d, const struct request_context *request)
+{
+    struct shard_store_identity own;
+    shard_store_identity(d->store, &own);
+    if (own.id == 0 || map_has(d->service, own.id))
+        return OK;
+    enum err e = map_cache_refresh(d->service->map, request, 0);
+    if (e)
+        return e;
+    return map_has(d->service, own.id) ? OK : ERR_FOREIGN_DISK;
+}
+
+/* A disk that was removed, or is an older or second copy of one that metadata knows, is not served. */
 static void refused(struct chunk_disk *d, enum err e)
 {
     struct chunk_service *s = d->service;
@@ -52,7 +74,12 @@ static void refused(struct chunk_disk *d, enum err e)
     if (say)
         d->complained_at = now;
     sys_mutex_unlock(&s->lock);
-    if (say)
+    if (say && e == ERR_FOREIGN_DISK)
+        log_error("chunk",
+                  "disk %s was removed from the cluster; it is not served: take it out of data, or "
+                  "empty the directory to use it as a new disk",
+                  d->directory);
+    else if (say)
         log_error("chunk", "metadata refuses disk %s: %s; it is not served", d->directory,
                   err_text(e));
 }
@@ -69,8 +96,10 @@ static void register_disk(struct chunk_disk *d)
     command.register_disk = &body;
     const struct request_context request = {.deadline = sys_now() + s->timeouts.metadata_call};
     Result *result = NULL;
-    enum err e = metadata_execute(s->metadata, &request, &command, &arena, &result);
-    bool answered = result != NULL;
+    enum err e = check_not_removed(d, &request);
+    bool removed = e == ERR_FOREIGN_DISK;
+    if (e == OK)
+        e = metadata_execute(s->metadata, &request, &command, &arena, &result);
     if (e == OK && result->disk == 0)
         e = ERR_FORMAT;
     if (e == OK)
@@ -84,7 +113,7 @@ static void register_disk(struct chunk_disk *d)
         sys_mutex_unlock(&s->lock);
         map_cache_seen(s->map, result->epoch);
         log_info("chunk", "disk %s is registered disk=%u", d->directory, result->disk);
-    } else if (answered && !err_retryable(e)) {
+    } else if (removed || (result && !err_retryable(e))) {
         refused(d, e);
     } /* else: no metadata for now; the next heartbeat tries again */
     arena_release(&arena);

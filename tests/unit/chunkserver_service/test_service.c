@@ -84,7 +84,8 @@ struct embedded {
 static const char *const directories_of[DISKS] = {"/test/d1", "/test/d2", "/test/d3",
                                                   "/test/d4", "/test/d5", "/test/d6"};
 
-static void embedded_start(struct embedded *e)
+/* Without a pool. */
+static void embedded_begin(struct embedded *e)
 {
     struct shard_local local;
     memset(e, 0, sizeof *e);
@@ -98,6 +99,11 @@ static void embedded_start(struct embedded *e)
     world_client_io(&e->t.c, &local);
     /* No listener: whoever were to come by socket would find none. */
     CHECK_OK(chunk_service_start(e->s, "10.0.0.1:1", &e->t.c.io, e->t.c.metadata));
+}
+
+static void embedded_start(struct embedded *e)
+{
+    embedded_begin(e);
     e->w.chunk_count = DISKS;
     world_furnish(&e->t, &e->w, DOMAIN_DISK);
     e->w.chunk_count = 0; /* none to stop */
@@ -230,6 +236,45 @@ static void comes_later(void)
     CHECK(world_wait_healed(&e.t, 60 * SYS_SECOND));
     CHECK_OK(sys_rename("/test/d5", "/away"));
     CHECK(becomes(&e, 4, false));
+    embedded_stop(&e);
+}
+
+static size_t disks_known(struct embedded *e)
+{
+    world_refresh(&e->t);
+    const struct cluster_map *map = map_cache_ref(e->t.c.map);
+    size_t n = map->disk_count;
+    map_cache_unref(e->t.c.map, map);
+    return n;
+}
+
+/* What an operator has removed is not taken for a new disk until its directory is empty. */
+static void removed(void)
+{
+    struct embedded e;
+    embedded_begin(&e);
+    for (size_t i = 0; i < DISKS; i++)
+        CHECK(becomes(&e, i, true));
+    disk_id id = disk_status(&e, 2).identity.id;
+    SetDiskState body = SET_DISK_STATE__INIT;
+    body.disk = id;
+    body.remove = true;
+    Command command = COMMAND__INIT;
+    command.body_case = COMMAND__BODY_SET_DISK_STATE;
+    command.set_disk_state = &body;
+    CHECK_OK(world_command(&e.t, &command, NULL));
+    embedded_close_disks(&e);
+    embedded_open_disks(&e);
+    CHECK(becomes(&e, 5, true));
+    sys_sleep_until(sys_now() + 30 * SYS_SECOND);
+    CHECK(disk_status(&e, 2).open && !disk_status(&e, 2).registered);
+    CHECK_EQ(disks_known(&e), DISKS - 1);
+    embedded_close_disks(&e);
+    CHECK_OK(sim_disk_wipe(1, directories_of[2]));
+    embedded_open_disks(&e);
+    CHECK(becomes(&e, 2, true));
+    CHECK(disk_status(&e, 2).identity.id > DISKS);
+    CHECK_EQ(disks_known(&e), DISKS);
     embedded_stop(&e);
 }
 
@@ -392,6 +437,7 @@ static const struct test tests[] = {
     {"the embedded form calls functions", function_calls},
     {"a disk goes and comes back", goes_and_comes},
     {"a disk that is not there at the start comes later", comes_later},
+    {"a disk that was removed", removed},
     {"a missing shard is noticed by a read, or after a crash", missing},
     {"only a change of the slot refuses a write", stale},
     {0},
