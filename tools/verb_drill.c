@@ -191,11 +191,16 @@ static int64_t since(const struct drill *d)
     return sys_now() - d->began;
 }
 
-/* A disk that was given up is used again when it says that it is sound, and somebody adds it. */
+/* A disk that was given up is used again when it says that it is sound, and somebody adds it: here also
+ * when the drill was interrupted, unless it is once more. */
 static bool take_back(struct drill *d)
 {
-    if (!run_phase(d, "waits for the disk", UNTIL_READY, RECOVER_WITHIN))
-        return false;
+    if (sys_event_is_set(sys_stop_event())) {
+        sys_event_clear(sys_stop_event());
+        fprintf(stderr, "cairn: takes disk %u back before it ends\n", d->disk);
+    }
+    bool ready = run_phase(d, "waits for the disk", UNTIL_READY,
+                           d->found_at < 0 ? 2 * LEASE : RECOVER_WITHIN);
     SetDiskState body = SET_DISK_STATE__INIT;
     Command command = COMMAND__INIT;
     Result *result;
@@ -203,15 +208,24 @@ static bool take_back(struct drill *d)
     body.admin_state = DISK_IN;
     command.body_case = COMMAND__BODY_SET_DISK_STATE;
     command.set_disk_state = &body;
-    return view_execute(d->view, &command, &result) == OK;
+    if (ready && view_execute(d->view, &command, &result) == OK)
+        return true;
+    const DiskInfo *disk = view_disk(d->view, d->disk);
+    if (!disk || disk->admin_state != DISK_IN)
+        fprintf(
+            stderr,
+            "cairn: disk %u was given up for this drill alone: when cairn disk list shows it up, "
+            "cairn disk add %u\n",
+            d->disk, d->disk);
+    return false;
 }
 
 static void run_drill(struct drill *d)
 {
     d->found_at = d->well_at = d->whole_at = -1;
     d->began = sys_now();
-    bool goes_on =
-        make(d, d->spec->kind, d->delay) == OK && (!d->spec->deep || begin_deep(d) == OK);
+    bool made = make(d, d->spec->kind, d->delay) == OK;
+    bool goes_on = made && (!d->spec->deep || begin_deep(d) == OK);
     goes_on = goes_on && run_phase(d, "made so", UNTIL_FOUND, DETECT_WITHIN);
     if (goes_on) {
         d->found_at = since(d);
@@ -221,9 +235,7 @@ static void run_drill(struct drill *d)
         fprintf(stderr, "cairn: the drill goes on until its lease ends, in %d s\n",
                 (int)(LEASE / SYS_SECOND));
     int64_t ended = sys_now();
-    if (d->found_at < 0)
-        return;
-    if (d->spec->fails && !take_back(d))
+    if (made && d->spec->fails && !take_back(d))
         goes_on = false;
     if (!goes_on)
         return;
@@ -367,7 +379,7 @@ DRILL_VERB(run_bitrot, "bitrot")
 
 #define HELP_END                                                                                 \
     "Exit status 0 when all of that came to pass. Needs a cluster that is whole. What is made\n" \
-    "so ends within 10 s of this process.\n"
+    "so ends within 10 s of this process; interrupted, it takes back a disk that was given up.\n"
 
 const struct cli_verb drill_verbs[] = {
     {"slow-disk", "[--delay 200ms | --hang] [--hold 10s] DISK",

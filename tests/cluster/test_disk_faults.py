@@ -5,6 +5,7 @@ unmounted under their server, or turn read-only."""
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -92,10 +93,23 @@ def drills():
                 load.check(name)
                 print(f"  {name}: found after {found['found_s']:.1f} s, well {found['well_s']:.1f} s and whole "
                       f"{found['whole_s']:.1f} s after its end")
+            interrupted(cluster)
         load.check_all()
         refused = subprocess.run([CAIRN, "drill", "bitrot", "99"], env=cluster.environment, capture_output=True,
                                  text=True, check=False)
         check(refused.returncode == 1 and "cairn disk list" in refused.stderr, f"no such disk: {refused.stderr}")
+
+
+def interrupted(cluster):
+    """A drill whose operator gives up: the disk that failed for it alone is in use again all the same."""
+    drill = subprocess.Popen([CAIRN, "drill", "disk-failure", "2", "--hold", "5m"], env=cluster.environment,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: "DISK_FAILED" in codes(cluster), 30, "the disk is given up")
+    drill.send_signal(signal.SIGINT)
+    _, err = drill.communicate(timeout=120)
+    check(drill.returncode == 1 and "takes disk 2 back" in err, f"interrupted: {drill.returncode}, {err}")
+    state = {d["id"]: (d["up"], d["admin"]) for d in cluster.ask("disk", "list")}[2]
+    check(state == ("up", "in"), f"after the interrupted drill disk 2 is {state}")
 
 
 def unmounted_and_read_only():
