@@ -261,12 +261,6 @@ static void judge_pace(struct duties *d)
     sys_free(disks);
 }
 
-static bool same_host(const struct cluster_disk *a, const struct cluster_disk *b)
-{
-    return strcmp(a->host, b->host) == 0 && strcmp(a->rack, b->rack) == 0 &&
-           strcmp(a->zone, b->zone) == 0;
-}
-
 /* The brakes of hazard 18: within OUT_WEIGHT_PERCENT of the weight, and never a second host while
  * another one is already out. */
 static bool may_retire(const struct cluster_map *map, const struct cluster_disk *disk)
@@ -278,7 +272,7 @@ static bool may_retire(const struct cluster_map *map, const struct cluster_disk 
         if (other->id == disk->id || (other->up && !other->suspect) || other->admin == DISK_IN)
             continue;
         gone += other->weight;
-        if (!same_host(other, disk))
+        if (!cluster_disks_share(other, disk, DOMAIN_HOST))
             return false;
     }
     return gone * 100 <= all * OUT_WEIGHT_PERCENT;

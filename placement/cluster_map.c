@@ -302,6 +302,22 @@ bool cluster_map_disk_suspect(const struct cluster_map *map, disk_id id)
     return disk != NULL && disk->suspect;
 }
 
+bool cluster_disks_share(const struct cluster_disk *a, const struct cluster_disk *b,
+                         enum failure_domain level)
+{
+    if (level == DOMAIN_DISK)
+        return a->id == b->id;
+    return strcmp(a->zone, b->zone) == 0 &&
+           (level == DOMAIN_ZONE || strcmp(a->rack, b->rack) == 0) &&
+           (level >= DOMAIN_RACK || strcmp(a->host, b->host) == 0);
+}
+
+const char *failure_domain_name(uint32_t domain)
+{
+    static const char *const names[FAILURE_DOMAIN_COUNT] = {"disk", "host", "rack", "zone"};
+    return domain < FAILURE_DOMAIN_COUNT ? names[domain] : "unknown";
+}
+
 unsigned pg_acting(const struct cluster_pool *pool, uint32_t pg, disk_id *out)
 {
     unsigned width = pool_width(pool);

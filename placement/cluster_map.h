@@ -113,6 +113,11 @@ struct cluster_disk *cluster_map_disk_mutable(struct cluster_map *map, disk_id i
 const struct cluster_pool *cluster_map_pool(const struct cluster_map *map, uint32_t id);
 const struct cluster_pool *cluster_map_pool_named(const struct cluster_map *map, const char *name);
 
+/* Whether both lie in the same domain of this level. */
+bool cluster_disks_share(const struct cluster_disk *a, const struct cluster_disk *b,
+                         enum failure_domain level);
+const char *failure_domain_name(uint32_t domain); /* "host" */
+
 /* Whether the values of a disk or pool are in bounds (what put checks). */
 bool cluster_disk_valid(const struct cluster_disk *disk);
 bool cluster_pool_valid(const struct cluster_pool *pool);

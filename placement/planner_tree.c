@@ -4,13 +4,6 @@
 #include "placement/planner_internal.h"
 #include "placement/straw2.h"
 
-static bool same_domain(const struct cluster_disk *a, const struct cluster_disk *b, int level)
-{
-    return strcmp(a->zone, b->zone) == 0 &&
-           (level >= DOMAIN_ZONE || strcmp(a->rack, b->rack) == 0) &&
-           (level >= DOMAIN_RACK || strcmp(a->host, b->host) == 0);
-}
-
 /* Numbers the domains by their first disk, so that equal maps are numbered equally. */
 static void number_domains(struct planner *p, int level)
 {
@@ -18,7 +11,8 @@ static void number_domains(struct planner *p, int level)
     uint32_t found = 0;
     for (size_t i = 0; i < p->disks; i++) {
         uint32_t j = level == DOMAIN_DISK ? found : 0;
-        while (j < found && !same_domain(&p->map->disks[i], &p->map->disks[first[j]], level))
+        while (j < found && !cluster_disks_share(&p->map->disks[i], &p->map->disks[first[j]],
+                                                 (enum failure_domain)level))
             j++;
         if (j == found)
             first[found++] = (uint32_t)i;

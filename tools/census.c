@@ -95,6 +95,32 @@ uint64_t census_lost_without(const struct cluster_map *map, disk_id disk)
     return lost;
 }
 
+static unsigned most_together(const struct cluster_map *map, const struct cluster_pool *pool,
+                              uint32_t pg)
+{
+    const struct cluster_disk *disks[POOL_SLOTS_MAX];
+    unsigned most = 0;
+    for (unsigned i = 0; i < pool_width(pool); i++)
+        disks[i] = cluster_map_disk(map, slot_newest(pool_slot(pool, pg, i)));
+    for (unsigned i = 0; i < pool_width(pool); i++) {
+        unsigned here = 0;
+        for (unsigned j = 0; disks[i] && j < pool_width(pool); j++)
+            here += disks[j] && cluster_disks_share(disks[i], disks[j], pool->domain);
+        most = here > most ? here : most;
+    }
+    return most;
+}
+
+unsigned census_most_together(const struct cluster_map *map, const struct cluster_pool *pool)
+{
+    unsigned most = 0;
+    for (uint32_t pg = 0; pg < pool_pg_count(pool); pg++) {
+        unsigned here = most_together(map, pool, pg);
+        most = here > most ? here : most;
+    }
+    return most;
+}
+
 struct disk_slots census_disk(const struct cluster_map *map, disk_id disk)
 {
     struct disk_slots out = {0};

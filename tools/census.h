@@ -34,6 +34,9 @@ void census_take(const struct cluster_map *map, struct census *out);
 /* How many PGs may miss more shards than they tolerate once this disk has failed. */
 uint64_t census_lost_without(const struct cluster_map *map, disk_id disk);
 
+/* The most shards of one PG that lie in one failure domain of the pool; 1 is what is asked. */
+unsigned census_most_together(const struct cluster_map *map, const struct cluster_pool *pool);
+
 /* How often slots name the disk. */
 struct disk_slots {
     uint64_t newest;  /* writers use it */

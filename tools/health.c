@@ -174,6 +174,7 @@ static void judge_disks(const struct cluster_facts *f, struct health *h)
 {
     struct names down = {0}, failed = {0}, suspect = {0}, near = {0}, full = {0}, corrupt = {0};
     struct names backfill = {0}, indexing = {0}, late = {0}, read_only = {0}, unread = {0};
+    struct names out = {0};
     uint64_t bad = 0, unread_count = 0;
     for (size_t i = 0; i < f->info->n_disks; i++) {
         const DiskInfo *d = f->info->disks[i];
@@ -186,6 +187,8 @@ static void judge_disks(const struct cluster_facts *f, struct health *h)
             name_disk(&down, d->id);
         else if (d->suspect)
             name_disk(&suspect, d->id);
+        else if (d->up && d->admin_state == DISK_OUT)
+            name_disk(&out, d->id);
         if (!r || !d->up || d->admin_state == DISK_FAILED)
             continue;
         if (r->mark == DISK_MARK_FULL)
@@ -214,6 +217,7 @@ static void judge_disks(const struct cluster_facts *f, struct health *h)
     judge_absent(f, h);
     find_named(h, HEALTH_CODE_DISK_DOWN, &down, "disk", "disks", "down");
     find_named(h, HEALTH_CODE_DISK_SUSPECT, &suspect, "disk", "disks", "slow");
+    find_named(h, HEALTH_CODE_DISK_OUT, &out, "disk", "disks", "up, and still out");
     find_named(h, HEALTH_CODE_DISK_NEARFULL, &near, "disk", "disks", "nearly full");
     find_named(h, HEALTH_CODE_DISK_BACKFILLFULL, &backfill, "disk", "disks",
                "too full for backfill");
@@ -232,6 +236,24 @@ static void judge_disks(const struct cluster_facts *f, struct health *h)
                  (unsigned long long)bad);
         find_named(h, HEALTH_CODE_CORRUPT_SHARDS, &corrupt, "disk", "disks", what);
     }
+}
+
+/* Pools that one host (rack, zone) can take data from. */
+static void judge_domains(const struct cluster_facts *f, struct health *h)
+{
+    struct names few = {0};
+    for (size_t i = 0; i < f->map->pool_count; i++) {
+        const struct cluster_pool *pool = &f->map->pools[i];
+        unsigned together = pool->m ? census_most_together(f->map, pool) : 0;
+        char text[HEALTH_TEXT];
+        if (together <= pool->m)
+            continue;
+        snprintf(text, sizeof text, "%s (%u of %u shards in one %s, %u may be lost)", pool->name,
+                 together, pool_width(pool), failure_domain_name(pool->domain), pool->m);
+        name(&few, text);
+    }
+    find_named(h, HEALTH_CODE_POOL_DOMAINS_FEW, &few, "pool", "pools",
+               "would not survive the loss of one failure domain");
 }
 
 static void judge_groups(const struct cluster_facts *f, struct health *h)
@@ -275,6 +297,7 @@ void health_judge(const struct cluster_facts *f, struct health *h)
     if (f->info && f->map) {
         judge_disks(f, h);
         judge_groups(f, h);
+        judge_domains(f, h);
     }
     if (f->status && f->status->repair_rows)
         find(h, HEALTH_CODE_REPAIR_PENDING, "%llu chunks wait for the repair of single shards",

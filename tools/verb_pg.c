@@ -46,7 +46,7 @@ static int run_pools(struct cli *cli, int argc, char **argv)
         const PoolInfo *p = v.facts.info->pools[i];
         cli_table_row(table, (const char *const[]){number(&v, p->id), p->name, number(&v, p->k),
                                                    number(&v, p->m), number(&v, p->cell),
-                                                   view_domain_name(p->failure_domain),
+                                                   failure_domain_name(p->failure_domain),
                                                    number(&v, p->assigned ? 1u << p->pg_bits : 0)});
     }
     cli_table_print(cli, table);

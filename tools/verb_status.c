@@ -80,7 +80,7 @@ static void print_pools(struct cluster_view *v, const struct health *h)
     for (size_t i = 0; i < v->facts.info->n_pools; i++) {
         const PoolInfo *p = v->facts.info->pools[i];
         printf("%-9s %s: %u+%u, over %ss", i ? "" : "pools", p->name, p->k, p->m,
-               view_domain_name(p->failure_domain));
+               failure_domain_name(p->failure_domain));
         if (p->assigned)
             printf(", %u placement groups\n", 1u << p->pg_bits);
         else
@@ -185,7 +185,7 @@ static json_t *json_pools(const MapInfo *info)
         json_array_append_new(
             out, json_pack("{s:i, s:s, s:i, s:i, s:i, s:s, s:b, s:i}", "id", (int)p->id, "name",
                            p->name, "k", (int)p->k, "m", (int)p->m, "cell", (int)p->cell,
-                           "failure_domain", view_domain_name(p->failure_domain), "assigned",
+                           "failure_domain", failure_domain_name(p->failure_domain), "assigned",
                            p->assigned, "pgs", p->assigned ? 1 << p->pg_bits : 0));
     }
     return out;

@@ -274,12 +274,6 @@ const char *view_admin_name(uint32_t admin_state)
     return admin_state < DISK_ADMIN_COUNT ? names[admin_state] : "unknown";
 }
 
-const char *view_domain_name(uint32_t domain)
-{
-    static const char *const names[FAILURE_DOMAIN_COUNT] = {"disk", "host", "rack", "zone"};
-    return domain < FAILURE_DOMAIN_COUNT ? names[domain] : "unknown";
-}
-
 const char *view_bytes(struct cluster_view *v, uint64_t n)
 {
     char text[32];

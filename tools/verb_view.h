@@ -57,6 +57,5 @@ const DiskInfo *view_disk(const struct cluster_view *v, uint32_t id);
 /* By name or by number. */
 const struct cluster_pool *view_pool(const struct cluster_view *v, const char *text);
 const char *view_admin_name(uint32_t admin_state);          /* "draining" */
-const char *view_domain_name(uint32_t domain);              /* "host" */
 const char *view_bytes(struct cluster_view *v, uint64_t n); /* "1.5 GiB", in the arena */
 const char *view_hex(struct cluster_view *v, const void *data, size_t n);

@@ -37,6 +37,8 @@ enum health_level { HEALTH_OK, HEALTH_WARN, HEALTH_ERR };
       "What could not be read is repaired; a disk that goes on so should be replaced.")           \
     X(DISK_SUSPECT, HEALTH_WARN,                                                                  \
       "It answers slowly: look at the kernel's log and the disk's own tests, or drain it.")       \
+    X(DISK_OUT, HEALTH_WARN,                                                                      \
+      "It is well and holds nothing new: cairn disk add ID, or cairn disk remove ID.")            \
     X(DISK_NEARFULL, HEALTH_WARN, "Add disks, or delete objects, before it is full.")             \
     X(DISK_BACKFILLFULL, HEALTH_WARN,                                                             \
       "Nothing is moved or rebuilt onto it any more: add disks, or delete objects.")              \
@@ -57,6 +59,8 @@ enum health_level { HEALTH_OK, HEALTH_WARN, HEALTH_ERR };
       "Add disks in other failure domains: no disk can take what has to move.")                   \
     X(PG_UNASSIGNED, HEALTH_WARN,                                                                 \
       "The pool needs at least k+m disks that are in before it can take objects.")                \
+    X(POOL_DOMAINS_FEW, HEALTH_WARN,                                                              \
+      "Name each chunkserver's host (key host), and add disks on other hosts.")                   \
     X(REPAIR_PENDING, HEALTH_WARN,                                                                \
       "Single shards wait for repair; it goes on by itself while their disks are up.")
 

@@ -470,16 +470,8 @@ enum err chunk_writer_advance(struct chunk_writer *w, size_t n)
 
 static bool same_domain(const struct chunk_writer *w, disk_id a, disk_id b)
 {
-    if (w->pool->domain == DOMAIN_DISK)
-        return a == b;
     const struct cluster_disk *x = cluster_map_disk(w->map, a), *y = cluster_map_disk(w->map, b);
-    if (!x || !y || strcmp(x->zone, y->zone) != 0)
-        return false;
-    if (w->pool->domain == DOMAIN_ZONE)
-        return true;
-    if (strcmp(x->rack, y->rack) != 0)
-        return false;
-    return w->pool->domain == DOMAIN_RACK || strcmp(x->host, y->host) == 0;
+    return a == b || (x && y && cluster_disks_share(x, y, w->pool->domain));
 }
 
 /* Whether the durable shards (and those still coming, with) survive the loss of any one domain. */

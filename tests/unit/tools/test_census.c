@@ -188,6 +188,32 @@ static void every_finding_has_its_name(void)
     cluster_map_free(w.map);
 }
 
+/* A disk that came back after it had been taken out; shards of one group on one host, more than may be lost. */
+static void out_and_together(void)
+{
+    struct world w;
+    struct health h;
+    make_world(&w);
+    w.disks[2].admin_state = DISK_OUT;
+    w.disks[3].admin_state = DISK_OUT;
+    w.disks[3].up = false;
+    w.map->pools[0].domain = DOMAIN_HOST;
+    CHECK_EQ(census_most_together(w.map, cluster_map_pool(w.map, 1)), 1);
+    snprintf(cluster_map_disk_mutable(w.map, 2)->host, 8, "h4");
+    CHECK_EQ(census_most_together(w.map, cluster_map_pool(w.map, 1)), 2);
+    health_judge(&w.facts, &h);
+    CHECK_EQ(h.count, 3);
+    CHECK_TEXT(h.findings[0].text, "disk 4 down");
+    CHECK_TEXT(h.findings[1].text, "disk 3 up, and still out");
+    CHECK_TEXT(h.findings[2].text,
+               "pool p (2 of 3 shards in one host, 1 may be lost) would not survive "
+               "the loss of one failure domain");
+    w.map->pools[0].domain = DOMAIN_DISK;
+    health_judge(&w.facts, &h);
+    CHECK_EQ(h.count, 2);
+    cluster_map_free(w.map);
+}
+
 /* What members tell one another, each with its name. */
 static void members_tell(void)
 {
@@ -319,6 +345,7 @@ static const struct test tests[] = {
     {"every finding has its name", every_finding_has_its_name},
     {"metadata troubles", metadata_troubles},
     {"members tell of clocks and disks", members_tell},
+    {"a disk that is still out, shards that lie together", out_and_together},
     {"many names are cut", many_names_are_cut},
     {"codes are described", codes_are_described},
     {"a rebuild goes on", a_rebuild_goes_on},
