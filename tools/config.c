@@ -49,12 +49,14 @@ static const struct key keys[] = {
     {"root_credentials", TYPE_TEXT, AT(root_credentials), 0, 0, NULL, NULL,
      "file with AWS_ACCESS_KEY_ID= and AWS_SECRET_ACCESS_KEY= of the first user, for bootstrap"},
     {"bootstrap", TYPE_FLAG, AT(bootstrap), 0, 0, NULL, "false",
-     "make a new cluster with this member as its first"},
+     "make a new cluster with this member as its first: once, on the command line, never in a "
+     "file"},
     {"join", TYPE_FLAG, AT(join), 0, 0, NULL, "false",
      "make a new member of the cluster whose members `metadata` names"},
     {"zone", TYPE_TEXT, AT(zone), 0, 0, NULL, "default", "failure domain: the zone of this host"},
     {"rack", TYPE_TEXT, AT(rack), 0, 0, NULL, "default", "failure domain: the rack of this host"},
-    {"host", TYPE_TEXT, AT(host), 0, 0, NULL, "localhost", "failure domain: the host's name"},
+    {"host", TYPE_TEXT, AT(host), 0, 0, NULL, NULL,
+     "failure domain: the name of this host; left out: what the machine calls itself"},
     {"pool", TYPE_TEXT, AT(pool), 0, 0, NULL, "4+2",
      "data + parity shards of the pool `standard` that bootstrap makes; 1+2 keeps three copies"},
     {"inline_max", TYPE_SIZE, AT(inline_max), 0, 64 * KIB, NULL, "4KiB",
@@ -405,14 +407,13 @@ enum err config_check_server(const struct config *c, char problem[CONFIG_PROBLEM
         what = "metadata_dir is missing: the metadata role keeps its log and state there";
     else if (c->roles & ROLE_CHUNK && c->data.count == 0)
         what = "data is missing: the chunk role needs at least one directory";
-    else if (c->roles & (ROLE_CHUNK | ROLE_GATEWAY) && c->metadata.count == 0)
-        what = "metadata is missing: the addresses of the metadata members";
+    else if (c->roles != 0 && c->metadata.count == 0)
+        what = "metadata is missing: the addresses of the metadata members; the first of a new "
+               "cluster names its own";
     else if (c->bootstrap && c->join)
         what = "bootstrap and join exclude each other";
     else if ((c->bootstrap || c->join) && c->roles != 0 && !(c->roles & ROLE_METADATA))
         what = "bootstrap and join are for the metadata role";
-    else if (c->join && c->metadata.count == 0)
-        what = "join needs metadata: the addresses of the members to join";
     if (!what)
         return OK;
     snprintf(problem, CONFIG_PROBLEM, "configuration: %s", what);

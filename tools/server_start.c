@@ -155,13 +155,15 @@ static enum err settle_metadata(struct server *s)
 enum err server_open_disks(struct server *s, const char *const *directories, const char *address)
 {
     const struct config_bounds *bounds = &s->config->bounds;
+    char host[SYS_HOST_NAME];
+    sys_host_name(host);
     struct chunk_service_config config = {
         .directories = directories,
         .directory_count = s->config->data.count,
         .cluster = s->self.cluster,
         .zone = s->config->zone,
         .rack = s->config->rack,
-        .host = s->config->host,
+        .host = s->config->host ? s->config->host : host,
         .map = s->map,
         .timeouts = s->timeouts,
         .store = {.capacity_bytes = s->config->disk_capacity,

@@ -102,6 +102,13 @@ void sys_usage(struct sys_usage *out)
         fclose(f);
 }
 
+void sys_host_name(char out[SYS_HOST_NAME])
+{
+    if (gethostname(out, SYS_HOST_NAME) != 0)
+        snprintf(out, SYS_HOST_NAME, "localhost");
+    out[SYS_HOST_NAME - 1] = 0;
+}
+
 struct timespec posix_timespec(int64_t ns)
 {
     if (ns < 0)

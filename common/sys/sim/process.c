@@ -365,6 +365,12 @@ void sys_usage(struct sys_usage *out)
     *out = (struct sys_usage){0};
 }
 
+void sys_host_name(char out[SYS_HOST_NAME])
+{
+    const struct host *h = sim_process()->host;
+    snprintf(out, SYS_HOST_NAME, "host-%u", h ? h->number : 0);
+}
+
 int64_t sys_cpu_time(void)
 {
     return 0;
