@@ -51,8 +51,8 @@ enum err driver_step(struct driver *d, const struct raft_event *event)
     }
     if (d->effects.violation) {
         log_error("raft",
-                  "%s: this member stops; keep its directory for whoever looks into it, "
-                  "wipe the member and let it join anew",
+                  "%s: this member stops; keep its directory for whoever looks into it, cairn raft "
+                  "remove the member, and let a new one join from an empty directory",
                   d->effects.violation);
         sys_exit(1, d->effects.violation);
     }

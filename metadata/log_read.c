@@ -28,10 +28,12 @@ static enum err read_batch(struct log_store *s, const struct log_place *p, uint8
         !log_store_batch_peek(batch, segment_of(s, p->sequence)->generation, p->offset, p->bytes,
                               &h) ||
         h.bytes != p->bytes || !log_store_batch_valid(&h, batch)) {
-        log_error("log",
-                  "a record that was written is damaged, look after the disk; wipe this member and "
-                  "let it join anew log=%s segment=%" PRIu64 " offset=%" PRIu64,
-                  s->directory, p->sequence, p->offset);
+        log_error(
+            "log",
+            "a record that was written is damaged, look after the disk; cairn raft remove this "
+            "member, and let a new one join from an empty directory log=%s segment=%" PRIu64
+            " offset=%" PRIu64,
+            s->directory, p->sequence, p->offset);
         return ERR_CORRUPT;
     }
     return OK;

@@ -11,11 +11,12 @@ enum err log_store_scan_corrupt(const struct log_scan *scan, const char *what)
 {
     const struct log_store *s = scan->store;
     uint64_t sequence = s->segment_count ? s->segments[s->segment_count - 1].sequence : 0;
-    log_error(
-        "log",
-        "%s: acknowledged records are damaged, this member must not go on; wipe it and let it "
-        "join anew log=%s segment=%" PRIu64 " offset=%" PRIu64,
-        what, s->directory, sequence, s->end);
+    log_error("log",
+              "%s: acknowledged records are damaged, this member must not go on; cairn raft remove "
+              "it, move "
+              "its directory away, and let a new one join from an empty one log=%s segment=%" PRIu64
+              " offset=%" PRIu64,
+              what, s->directory, sequence, s->end);
     return ERR_CORRUPT;
 }
 

@@ -101,6 +101,7 @@ void service_agreement_check(struct metadata_service *s, struct state *state)
               "the state in %s differs from that of the other members, this member stops; %s",
               s->config.directory,
               e == OK ? "when it is started again it takes the leader's"
-                      : "its directory cannot be written, so wipe it and let it join anew");
+                      : "its directory cannot be written: cairn raft remove this member, and let a "
+                        "new one join from an empty directory");
     sys_exit(1, "this member's state differs from that of the others");
 }

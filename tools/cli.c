@@ -16,7 +16,7 @@ static void print_verbs(const char *before, const struct cli_verb *verbs)
         } else {
             char line[128];
             snprintf(line, sizeof line, "%s%s %s", before, v->name, v->usage);
-            printf(strlen(line) > 36 ? "  cairn %s\n%44s%s\n" : "  cairn %-36s%.0s%s\n", line, "",
+            printf(strlen(line) >= 36 ? "  cairn %s\n%44s%s\n" : "  cairn %-36s%.0s%s\n", line, "",
                    v->summary);
         }
     }
@@ -26,9 +26,11 @@ static void print_all(const struct cli *cli)
 {
     printf("cairn: an S3-compatible, erasure-coded object store\n\n");
     print_verbs("", cli->verbs);
-    printf("\nEvery verb takes --help, --json for programs, and --config FILE or the variable\n"
-           "CAIRN_CONFIG to say which cluster. Exit status: 0 it held, 1 it did not, 2 the words\n"
-           "were wrong.\n");
+    printf(
+        "\nEvery verb takes --help, and --json for programs (server and help do not). --config "
+        "FILE or\n"
+        "the variable CAIRN_CONFIG say which cluster. Exit status: 0 it held, 1 it did not, 2 the\n"
+        "words were wrong.\n");
 }
 
 static void print_path(FILE *to, const struct cli *cli)
@@ -99,7 +101,8 @@ int cli_dispatch(struct cli *cli, const struct cli_verb *verbs, int argc, char *
             print_one(cli);
         return CLI_OK;
     }
-    const struct cli_verb *v = find_verb(verbs, argv[0]);
+    bool asks_version = cli->depth == 0 && strcmp(argv[0], "--version") == 0;
+    const struct cli_verb *v = find_verb(verbs, asks_version ? "version" : argv[0]);
     if (!v || cli->depth == CLI_DEPTH)
         return cli_usage(cli, "there is no verb \"%.40s\"", argv[0]);
     cli->path[cli->depth++] = v;

@@ -197,6 +197,13 @@ static int one(struct cli *cli, int argc, char **argv, struct dev_cluster *c,
     return CLI_OK;
 }
 
+static int say(const struct cli *cli, const struct dev_process *p, const char *state)
+{
+    if (cli->json)
+        cli_print_json(json_pack("{s:s, s:s}", "name", p->name, "state", state));
+    return CLI_OK;
+}
+
 static int run_start(struct cli *cli, int argc, char **argv)
 {
     struct dev_cluster c;
@@ -207,7 +214,8 @@ static int run_start(struct cli *cli, int argc, char **argv)
     enum err e = start(&c, p);
     if (e == ERR_EXISTS)
         return cli_failed("%s runs already", p->name);
-    return e ? cli_failed("%s: cannot be started: %s", p->name, err_text(e)) : CLI_OK;
+    return e ? cli_failed("%s: cannot be started: %s", p->name, err_text(e))
+             : say(cli, p, "running");
 }
 
 static int end_one(struct cli *cli, int argc, char **argv, enum sys_process_signal how)
@@ -220,7 +228,7 @@ static int end_one(struct cli *cli, int argc, char **argv, enum sys_process_sign
     enum err e = dev_process_end(&c, p, how, sys_now() + STOP_SECONDS * SYS_SECOND);
     if (e == ERR_NOT_FOUND)
         return cli_failed("%s does not run", p->name);
-    return e ? cli_failed("%s: %s", p->name, err_text(e)) : CLI_OK;
+    return e ? cli_failed("%s: %s", p->name, err_text(e)) : say(cli, p, "stopped");
 }
 
 static int run_stop(struct cli *cli, int argc, char **argv)

@@ -30,8 +30,12 @@ static const struct cli_verb verbs[] = {
     {.name = "server",
      .usage = "[--config FILE] [--KEY VALUE ...]",
      .summary = "Run a server: one or several roles, or all of them in one process",
-     .help = "The keys are listed by `cairn config`. With --data D1 D2 .. and no roles everything\n"
-             "runs in this process, each directory being a disk.",
+     .help =
+         "The keys are listed by `cairn config`. With --data D1 D2 .. and no roles everything\n"
+         "runs in this process, each directory being a disk. The first start prints the keys of\n"
+         "the first user, once (cairn user add NAME --root makes others), and writes "
+         "D1/cairn.conf:\n"
+         "with CAIRN_CONFIG=D1/cairn.conf in the environment all other verbs find it.\n",
      .run = verb_server},
     {.name = "version", .usage = "", .summary = "Say which version this is", .run = verb_version},
     {.name = "help", .usage = "[VERB ...]", .summary = "Explain a verb", .run = cli_help},

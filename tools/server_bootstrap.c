@@ -33,7 +33,11 @@ enum err server_load_key(struct server *s, const char *path, bool create)
     enum err e = create ? cluster_key_create(path) : OK;
     if (e == OK || e == ERR_EXISTS)
         e = cluster_key_read(path, &s->keys);
-    return e == OK ? OK : server_problem(s, e, "cluster key %s: %s", path, err_text(e));
+    return e == OK ? OK
+                   : server_problem(s, e,
+                                    "cluster key %s: %s; copy the file (mode 0600) from the server "
+                                    "that made the cluster",
+                                    path, err_text(e));
 }
 
 enum err server_find_cluster(struct server *s, struct uuid *cluster)

@@ -191,12 +191,10 @@ static int run_status(struct cli *cli, int argc, char **argv)
 }
 
 const struct cli_verb rebuild_verbs[] = {
-    {"status", "[--watch] [--timeout 10m]", "Show what is being rebuilt or moved, and how fast",
-     "With --watch, shows progress until redundancy is whole; exit status 1 when it is not by "
-     "then\n"
-     "(--timeout). slots: those that the disk is being filled for; done and total: their shards, "
-     "as\n"
-     "far as known; bytes: since its chunkserver's start.\n",
+    {"status", "[--watch [--timeout TIME]]", "Show what is being rebuilt or moved, and how fast",
+     "With --watch, shows progress until redundancy is whole, or until --timeout (10m, say; else\n"
+     "for as long as it takes): then exit status 1. slots: those that the disk is being filled\n"
+     "for; done and total: their shards, as far as known; bytes: since its chunkserver's start.\n",
      run_status, NULL},
     {0},
 };

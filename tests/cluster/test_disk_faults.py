@@ -108,7 +108,7 @@ def interrupted(cluster):
     drill.send_signal(signal.SIGINT)
     _, err = drill.communicate(timeout=120)
     check(drill.returncode == 1 and "takes disk 2 back" in err, f"interrupted: {drill.returncode}, {err}")
-    state = {d["id"]: (d["up"], d["admin"]) for d in cluster.ask("disk", "list")}[2]
+    state = {d["id"]: (d["up"], d["state"]) for d in cluster.ask("disk", "list")}[2]
     check(state == ("up", "in"), f"after the interrupted drill disk 2 is {state}")
 
 
