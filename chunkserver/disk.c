@@ -6,8 +6,9 @@
  *
  *  D1  The store is there for as long as somebody has a use of the disk, and only then asked for anything.
  *  D2  One that is not there (its file system was not mounted at the start, or has gone since) is left out and
- *      looked for. It is used again when its directory holds this cluster's disk; an empty directory is made a
- *      disk at a start alone, since it may be a mount point.
+ *      looked for. It is used again when its directory holds a disk of this cluster, be it another one: an
+ *      empty directory is made a disk at a start alone, since it may be a mount point, and when it was one
+ *      then the right disk comes to lie over the wrong one.
  *  D3  A disk that has failed stays so, but when a drill has done it, until the drill is over. */
 
 #define RETURN_EVERY (2 * SYS_SECOND)
@@ -244,14 +245,11 @@ static bool close_disk(struct chunk_disk *d)
 
 static void look_for(struct chunk_disk *d)
 {
-    const struct uuid unknown = {{0}};
     struct shard_store_identity identity;
     if (sys_now() < d->look_at)
         return;
     enum err e = shard_store_peek(d->directory, &identity);
-    bool ours = e == OK && uuid_equal(&identity.cluster, &d->service->cluster) &&
-                (uuid_equal(&d->uuid, &unknown) || uuid_equal(&d->uuid, &identity.disk));
-    if (e == OK && !ours)
+    if (e == OK && !uuid_equal(&identity.cluster, &d->service->cluster))
         e = ERR_FOREIGN_DISK;
     if (e == OK)
         e = open_store(d);

@@ -239,6 +239,29 @@ static void comes_later(void)
     embedded_stop(&e);
 }
 
+/* An empty mount point was taken for a new disk; then the file system is mounted over it. */
+static void mounted_over(void)
+{
+    struct embedded e;
+    embedded_start(&e);
+    for (uint32_t i = 0; i < OBJECTS; i++)
+        CHECK_OK(world_put(&e.t, i, size_of(i)));
+    const struct shard_store_identity was = disk_status(&e, 4).identity;
+    embedded_close_disks(&e);
+    CHECK_OK(sys_rename("/test/d5", "/away"));
+    CHECK_OK(sys_mkdir("/test/d5"));
+    embedded_open_disks(&e);
+    CHECK(becomes(&e, 4, true));
+    CHECK(disk_status(&e, 4).identity.id > DISKS);
+    CHECK_OK(sys_rename("/test/d5", "/beneath"));
+    CHECK_OK(sys_rename("/away", "/test/d5"));
+    CHECK(up_becomes(&e, was.id, true));
+    CHECK_EQ(disk_status(&e, 4).identity.id, was.id);
+    for (uint32_t i = 0; i < OBJECTS; i++)
+        CHECK_OK(world_get(&e.t, i, size_of(i)));
+    embedded_stop(&e);
+}
+
 static size_t disks_known(struct embedded *e)
 {
     world_refresh(&e->t);
@@ -437,6 +460,7 @@ static const struct test tests[] = {
     {"the embedded form calls functions", function_calls},
     {"a disk goes and comes back", goes_and_comes},
     {"a disk that is not there at the start comes later", comes_later},
+    {"a disk is mounted over an empty one", mounted_over},
     {"a disk that was removed", removed},
     {"a missing shard is noticed by a read, or after a crash", missing},
     {"only a change of the slot refuses a write", stale},
