@@ -9,7 +9,8 @@
  *      looked for. It is used again when its directory holds a disk of this cluster, be it another one: an
  *      empty directory is made a disk at a start alone, since it may be a mount point, and when it was one
  *      then the right disk comes to lie over the wrong one.
- *  D3  A disk that has failed stays so, but when a drill has done it, until the drill is over. */
+ *  D3  A disk that has failed stays so, but when a drill has done it, until the drill is over. So does one whose
+ *      sync fails while it is opened: a second sync would say nothing of what the first has lost. */
 
 #define RETURN_EVERY (2 * SYS_SECOND)
 #define REFUSED_WAIT (60 * SYS_SECOND) /* after one that is there and does not open */
@@ -172,6 +173,7 @@ static enum err open_disk(struct chunk_disk *d, char why[DISK_WHY_BYTES])
         if (e != OK)
             e = why_not(why, d->directory, e);
     }
+    d->look_at = e == ERR_DISK_FAILED ? SYS_FOREVER : 0; /* D3 */
     d->error = e;
     return e;
 }
@@ -256,7 +258,7 @@ static void look_for(struct chunk_disk *d)
     if (e == OK)
         log_info("chunk", "disk %s is there: it is used again", d->directory);
     else if (e != ERR_NOT_FOUND)
-        d->look_at = sys_now() + REFUSED_WAIT;
+        d->look_at = e == ERR_DISK_FAILED ? SYS_FOREVER : sys_now() + REFUSED_WAIT;
     sys_mutex_lock(&d->service->lock);
     d->error = e;
     sys_mutex_unlock(&d->service->lock);

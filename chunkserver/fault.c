@@ -63,6 +63,13 @@ void delay_wait(struct shard_store *s)
 
 /* ---- a disk fails ---- */
 
+static bool is_drilled(const struct shard_store *s, enum disk_fault fault)
+{
+    return (fault == DISK_FAULT_SYNC && drill_on(s, DRILL_SYNC)) ||
+           (fault == DISK_FAULT_READ_ONLY && drill_on(s, DRILL_READ_ONLY)) ||
+           (fault == DISK_FAULT_GONE && drill_on(s, DRILL_GONE));
+}
+
 void store_fail(struct shard_store *s, enum disk_fault fault, const char *what, enum err e)
 {
     if (s->failed)
@@ -70,7 +77,7 @@ void store_fail(struct shard_store *s, enum disk_fault fault, const char *what, 
     s->failed = s->stats.failed = true;
     s->stats.failed_at = sys_now();
     s->failed_by = fault;
-    s->drilled = s->drill.kind != DRILL_DELAY && s->stats.failed_at < s->drill.until;
+    s->drilled = is_drilled(s, fault);
     log_error("store", "%s: %s: %s. The disk has failed%s", s->directory, what, err_text(e),
               s->drilled ? ", by a drill" : "");
     writer_wake_all(s);

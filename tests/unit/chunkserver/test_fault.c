@@ -165,6 +165,19 @@ static void drilled_full(void)
     shard_store_close(s);
 }
 
+/* A disk that fails by itself while it is drilled for something else does not come back with the drill's end. */
+static void fails_while_drilled(void)
+{
+    struct shard_store *s = open_disk();
+    begin(s, DRILL_ROT);
+    sim_disk_fail_kinds(HOST, "/disk/extents", SIM_DISK_SYNC, 1, ERR_IO, false);
+    CHECK_ERR(kit_write(s, 6, LENGTH), ERR_DISK_FAILED);
+    CHECK_EQ(fault_within(s, SYS_SECOND), DISK_FAULT_SYNC);
+    sys_sleep_until(sys_now() + 2 * LEASE);
+    CHECK(!stats_of(s).may_return);
+    shard_store_close(s);
+}
+
 /* What fails by a drill stays so until the drill is over and it is opened again. */
 static void drilled_failures(void)
 {
@@ -197,6 +210,7 @@ static const struct test tests[] = {
     {"drills: places that cannot be read, or have rotted", drilled_reads},
     {"drills: full", drilled_full},
     {"drills: what fails the disk", drilled_failures},
+    {"a disk fails by itself while it is drilled", fails_while_drilled},
     {0},
 };
 SUITE("faults of a disk", tests)
