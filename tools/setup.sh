@@ -32,7 +32,7 @@ build pkg-config             finds the libraries
 build protobuf-c-compiler    generates the messages
 build libprotobuf-c-dev      messages and commands
 build libisal-dev            Reed-Solomon and CRC32C
-build libssl-dev             digests, HMAC, TLS between servers
+build libssl-dev             digests, HMAC, sealed secrets
 build libmicrohttpd-dev      the HTTP edge
 build libleveldb-dev         the ordered key-value store
 build libexpat1-dev          reads XML
