@@ -4,6 +4,32 @@
 #include <string.h>
 #include "chunkserver/store_internal.h"
 
+void jobs_expire(struct shard_store *s)
+{
+    int64_t now = sys_now();
+    struct shard_job *late = NULL, **at = &s->job_first;
+    sys_mutex_lock(&s->lock);
+    s->job_last = NULL;
+    while (*at) {
+        struct shard_job *job = *at;
+        if (job->deadline < now) {
+            *at = job->next;
+            job->next = late;
+            late = job;
+            s->job_count--;
+        } else {
+            s->job_last = job;
+            at = &job->next;
+        }
+    }
+    sys_mutex_unlock(&s->lock);
+    while (late) {
+        struct shard_job *job = late;
+        late = job->next;
+        job->done(job, ERR_TIMEOUT);
+    }
+}
+
 enum err shard_store_submit(struct shard_store *s, struct shard_job *job)
 {
     if (job->kind == SHARD_READ &&
@@ -15,6 +41,7 @@ enum err shard_store_submit(struct shard_store *s, struct shard_job *job)
     job->next = NULL;
     job->data_at = 0;
     job->crc_count = 0;
+    jobs_expire(s);
     sys_mutex_lock(&s->lock);
     if (s->failed)
         e = ERR_DISK_FAILED;

@@ -70,6 +70,7 @@ int64_t pace_now(const struct pace *p, int64_t now)
 void shard_store_probe(struct shard_store *s)
 {
     int64_t now = sys_now();
+    jobs_expire(s);
     sys_mutex_lock(&s->lock);
     const struct pace *p = &s->pace;
     int64_t last = p->count ? p->ring[(p->count - 1) % PACE_SAMPLES].ended : 0;

@@ -22,7 +22,8 @@
  *      answers ERR_DISK_FAILED, and nothing is retried.
  *
  * Calls come from any thread; none but format, open, close and those that say so waits for the
- * disk. done() callbacks come exactly once, from a thread of the store, and must not block. */
+ * disk. done() callbacks come exactly once, from a thread of the store or from a call of its functions,
+ * and must not block. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -107,7 +108,8 @@ struct shard_store_stats {
     int64_t pace_ns; /* median time of what the disk had to do lately, 0: nothing (pace.c) */
 };
 void shard_store_stats(struct shard_store *s, struct shard_store_stats *out);
-/* A disk that has had nothing to do for some seconds writes and syncs a block, so that its pace is known. */
+/* A disk that has had nothing to do for some seconds writes and syncs a block, so that its pace is known;
+ * jobs whose deadline has passed are answered, also when the disk hangs. */
 void shard_store_probe(struct shard_store *s);
 /* For drills: until then (sys_now) the disk is so. What has failed by it stays failed until the next open. */
 enum drill_kind {

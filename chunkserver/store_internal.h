@@ -328,6 +328,8 @@ void commit_run(void *store);
 
 /* jobs.c */
 void io_run(void *store);
+/* Answers the queued ones whose deadline has passed: the I/O threads may hang. */
+void jobs_expire(struct shard_store *s);
 
 /* reader.c */
 enum err reader_run(struct shard_store *s, struct shard_job *job, uint8_t *scratch);

@@ -331,6 +331,62 @@ static void hang(void)
     shard_store_close(s);
 }
 
+struct told {
+    bool over;
+    enum err result;
+};
+
+static void tell(struct shard_job *job, enum err result)
+{
+    struct told *t = job->arg;
+    CHECK(!t->over);
+    *t = (struct told){true, result};
+}
+
+/* All threads of the disk hang; what waits for them is told when its time is over. */
+static void hang_of_queue(void)
+{
+    enum { JOBS = 6, SHORT = 4 };
+    struct told told[JOBS] = {0};
+    struct shard_job jobs[JOBS] = {0};
+    char path[64];
+    snprintf(path, sizeof(path), "%s/extents", suite_dir());
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = kit_open(suite_dir());
+    write_all(s);
+    sim_disk_hang(1, path, true);
+    int64_t start = sys_now();
+    for (int i = 0; i < JOBS; i++) {
+        int64_t deadline = start + (i == SHORT ? 2 : 10) * SYS_SECOND;
+        jobs[i] = (struct shard_job){.kind = SHARD_VERIFY,
+                                     .pool = KIT_POOL,
+                                     .id = kit_shard(1, 0).id,
+                                     .deadline = deadline,
+                                     .done = tell,
+                                     .arg = &told[i]};
+        CHECK_OK(shard_store_submit(s, &jobs[i]));
+        sys_sleep_until(sys_now() + 10 * SYS_MS);
+    }
+    uint8_t byte;
+    struct stored_shard shard = kit_shard(1, 70000);
+    for (int late = 0; late < 2; late++) { /* told by a probe, then by another job */
+        sys_sleep_until(start + (late ? 11 : 3) * SYS_SECOND);
+        if (late)
+            CHECK_ERR(shard_store_read(s, KIT_POOL, &shard.id, 0, 1, &byte, NULL, sys_now()),
+                      ERR_TIMEOUT);
+        else
+            shard_store_probe(s);
+        for (int i = 0; i < JOBS; i++) {
+            CHECK_EQ(told[i].over, i == SHORT || (late && i >= 2)); /* two threads */
+            CHECK_ERR(told[i].result, told[i].over ? ERR_TIMEOUT : OK);
+        }
+    }
+    sim_disk_hang(1, path, false);
+    shard_store_close(s);
+    for (int i = 0; i < JOBS; i++)
+        CHECK(told[i].over);
+}
+
 struct overtaken {
     struct shard_store *s;
     uint32_t number;
@@ -385,6 +441,7 @@ static const struct test tests[] = {
     {"every call fails from then on", sweep_sticky},
     {"every call of a recovery fails", sweep_recovery},
     {"a hung disk", hang},
+    {"a hung disk: who waits in its queue", hang_of_queue},
     {"reads that a second commit overtakes", overtaken_reads},
     {0},
 };
