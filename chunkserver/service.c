@@ -36,7 +36,8 @@ enum err chunk_service_open(const struct chunk_service_config *config, struct ch
     s->sweep_interval = config->sweep_interval ? config->sweep_interval : DAY;
     sys_mutex_init(&s->lock);
     sys_cond_init(&s->changed);
-    read_memory_init(&s->reads, config->read_memory ? config->read_memory : READ_MEMORY);
+    read_memory_init(&s->reads, config->read_memory ? config->read_memory : READ_MEMORY,
+                     config->directory_count);
     s->store = config->store;
     char why[DISK_WHY_BYTES] = "";
     enum err e = disks_open(s, config->directories, config->directory_count, why);

@@ -45,10 +45,10 @@ struct chunk_service_config {
     struct map_cache *map;          /* outlives the service */
     struct timeouts timeouts;
     struct shard_store_config store; /* bounds of every disk; directory and cluster are not read */
-    uint64_t read_memory;            /* of reads in progress, all disks; 0: 64 MiB */
-    unsigned backfill_parallel;      /* placement groups at once; 0: 4 */
-    uint64_t backfill_bytes_per_s;   /* read and written; 0: 200 MiB/s */
-    uint64_t scrub_bytes_per_s;      /* read of each disk by deep passes; 0: 20 MiB/s */
+    uint64_t read_memory;          /* of reads in progress, one disk at most a quarter; 0: 64 MiB */
+    unsigned backfill_parallel;    /* placement groups at once; 0: 4 */
+    uint64_t backfill_bytes_per_s; /* read and written; 0: 200 MiB/s */
+    uint64_t scrub_bytes_per_s;    /* read of each disk by deep passes; 0: 20 MiB/s */
     int64_t scrub_interval; /* ns between deep passes over a disk; 0: 7 days; < 0: only by hand */
     int64_t sweep_interval; /* ns between light ones; 0: a day */
     /* Out, when not NULL: which directory made chunk_service_open fail, and why. */

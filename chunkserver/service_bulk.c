@@ -220,9 +220,9 @@ static void handle_read(void *context, struct rpc_request *r)
     }
     int64_t deadline = sooner(rpc_request_deadline(r), READ_WAIT);
     struct pending *p = pending_new(s);
-    enum err e = pending_read(p, body->pool, &id, body->offset, body->length, deadline);
+    enum err e = pending_read(p, d, body->pool, &id, body->offset, body->length, deadline);
     if (e == OK)
-        e = pending_submit(p, d->store);
+        e = pending_submit(p);
     chunk_disk_leave(d);
     if (e == OK)
         e = pending_wait(p, deadline);

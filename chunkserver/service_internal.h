@@ -68,6 +68,10 @@ struct chunk_disk {
     /* Under the backfill's lock; done and total of one burst of backfill. */
     uint64_t backfill_done, backfill_total, backfill_bytes, repaired;
     uint32_t fills_waiting, fills_running;
+
+    /* Under that of the memory for reads: what its reads have of it, and when some came back. */
+    uint64_t read_bytes;
+    int64_t read_back;
 };
 
 /* A shard that this process's own disk has found bad. */
@@ -88,7 +92,7 @@ struct read_memory {
     struct sys_mutex lock;
     struct sys_cond back;
     struct read_buffer *free[READ_CLASSES];
-    uint64_t made_bytes, budget_bytes;
+    uint64_t made_bytes, budget_bytes, share_bytes; /* share: of one disk's reads, at most */
 };
 
 struct backfill;
@@ -159,6 +163,7 @@ struct pending {
     bool over;
     enum err result;
     struct chunk_service *service;
+    struct chunk_disk *disk; /* of a read */
     struct read_buffer *buffer;
     struct shard_job job;
     uint32_t crcs[READ_PIECES_MAX];
@@ -167,13 +172,14 @@ struct pending *pending_new(struct chunk_service *s); /* of one user */
 void pending_unref(struct pending *p);
 /* For shard_writer_commit's done: takes a reference before. */
 void pending_done(void *arg, enum err result);
-/* Prepares p->job for a read: takes memory for it, waiting a little. ERR_BUSY. */
-enum err pending_read(struct pending *p, uint32_t pool, const struct shard_id *id, uint32_t offset,
-                      uint32_t length, int64_t deadline) MUST_USE;
-enum err pending_submit(struct pending *p, struct shard_store *store) MUST_USE;
+/* Prepares p->job for a read of the disk: takes memory for it, waiting a little. ERR_BUSY. */
+enum err pending_read(struct pending *p, struct chunk_disk *d, uint32_t pool,
+                      const struct shard_id *id, uint32_t offset, uint32_t length,
+                      int64_t deadline) MUST_USE;
+enum err pending_submit(struct pending *p) MUST_USE; /* with a use of the disk */
 enum err pending_wait(struct pending *p, int64_t deadline) MUST_USE;
 
-void read_memory_init(struct read_memory *m, uint64_t budget_bytes);
+void read_memory_init(struct read_memory *m, uint64_t budget_bytes, size_t disks);
 void read_memory_release(struct read_memory *m);
 
 /* ---- slot_check.c ---- */

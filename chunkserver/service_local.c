@@ -120,7 +120,7 @@ static enum err local_read(void *context, disk_id disk, uint32_t pool, const str
     if (!d)
         return ERR_UNAVAILABLE;
     struct pending *p = pending_new(s);
-    enum err e = pending_read(p, pool, id, offset, length, sys_now() + READ_WAIT);
+    enum err e = pending_read(p, d, pool, id, offset, length, sys_now() + READ_WAIT);
     if (e != OK) {
         chunk_disk_leave(d);
         pending_unref(p);

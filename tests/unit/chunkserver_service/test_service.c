@@ -19,6 +19,7 @@ static enum err open_directories(struct world_client *c, const char *const *dire
                                                 .node = world_uuid(20),
                                                 .map = c->map,
                                                 .timeouts = c->timeouts,
+                                                .read_memory = 4 << 20,
                                                 .store = {.extent_bytes = 8 << 20}};
     return chunk_service_open(&config, out);
 }
@@ -181,6 +182,27 @@ static bool up_becomes(struct embedded *e, disk_id id, bool up)
         sys_sleep_until(sys_now() + 100 * SYS_MS);
     }
     return now == up;
+}
+
+/* The reads of a disk that hangs keep their memory: there is some left for the others'. */
+static void one_hangs(void)
+{
+    struct embedded e;
+    embedded_start(&e);
+    for (uint32_t i = 0; i < OBJECTS; i++)
+        CHECK_OK(world_put(&e.t, i, size_of(i)));
+    sim_disk_hang(1, directories_of[2], true);
+    for (uint32_t i = 0; i < 4 * OBJECTS; i++) {
+        int64_t began = sys_now();
+        CHECK_OK(world_get_once(&e.t, i % OBJECTS, size_of(i % OBJECTS)));
+        CHECK(sys_now() - began < 3 * SYS_SECOND);
+    }
+    int64_t until = sys_now() + 15 * SYS_SECOND;
+    while (disk_status(&e, 2).stats.queue > 0 && sys_now() < until)
+        sys_sleep_until(sys_now() + SYS_SECOND);
+    CHECK_EQ(disk_status(&e, 2).stats.queue, 0);
+    sim_disk_hang(1, directories_of[2], false);
+    embedded_stop(&e);
 }
 
 /* Its file system is unmounted under the server: it is down, not failed, and what was written meanwhile is
@@ -458,6 +480,7 @@ static void stale(void)
 static const struct test tests[] = {
     {"directories: new, mounted, foreign, another cluster's", directories},
     {"the embedded form calls functions", function_calls},
+    {"one of the disks hangs", one_hangs},
     {"a disk goes and comes back", goes_and_comes},
     {"a disk that is not there at the start comes later", comes_later},
     {"a disk is mounted over an empty one", mounted_over},
