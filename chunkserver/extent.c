@@ -185,11 +185,8 @@ static enum err write_new(struct shard_store *s, struct extent *e, const char *p
     else
         error = store_write_failed(s, error);
     sys_free(block);
-    if (error) {
-        if (e->file && sys_unlink(path) != OK)
-            log_warn("store", "%s is left over and may be removed", path);
+    if (error)
         return error == ERR_NO_SPACE ? ERR_DISK_FULL : error;
-    }
     error = store_sync(s, e->file, "sync of a new extent");
     if (!error)
         error = disk_path(s->directory, "extents", directory);
@@ -232,6 +229,9 @@ static enum err make_extent(struct shard_store *s, uint64_t need)
         e = NULL;
     }
     sys_mutex_unlock(&s->lock);
+    /* Nothing names it yet; a disk that has failed is left as it is. */
+    if (e && e->file && error != ERR_DISK_FAILED && sys_unlink(path) != OK)
+        log_warn("store", "%s is left over and may be removed", path);
     free_extent(e);
     free_extent(victim);
     if (!error)

@@ -383,6 +383,30 @@ static void full_to_the_last_byte(void)
     shard_store_close(s);
 }
 
+/* So many extents wait for a flush that no more can be opened: what was made in vain goes again. */
+static void too_many_extents(void)
+{
+    enum { LARGE = 600000 };
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = NULL;
+    struct shard_store_config c = kit_config(suite_dir());
+    c.extent_bytes = 1 << 20; /* one record each */
+    c.flush_interval = 3600 * SYS_SECOND;
+    CHECK_OK(shard_store_open(&s, &c));
+    uint32_t written = 0;
+    enum err e = OK;
+    while (!e && written < 200) {
+        e = kit_write(s, written, LARGE);
+        written += e == OK;
+    }
+    CHECK_ERR(e, ERR_BUSY);
+    CHECK_EQ(extent_files(), written);
+    CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
+    CHECK_OK(kit_write(s, written, LARGE));
+    CHECK_EQ(extent_files(), written + 1);
+    shard_store_close(s);
+}
+
 static const struct test tests[] = {
     {"the last extent stays", the_last_extent_stays},
     {"compaction: extents are emptied and removed", compacts},
@@ -394,6 +418,7 @@ static const struct test tests[] = {
     {"a disk full to the last byte", full_to_the_last_byte},
     {"marks of a configured capacity", marks_of_a_cap},
     {"marks of the file system", marks_of_the_file_system},
+    {"too many extents", too_many_extents},
     {0},
 };
 SUITE("shard store, space", tests)
