@@ -192,6 +192,8 @@ static enum err write_new(struct shard_store *s, struct extent *e, const char *p
         error = disk_path(s->directory, "extents", directory);
     if (!error)
         error = sys_dir_sync(directory);
+    if (error == ERR_BUSY)
+        return error; /* no descriptors are left: not the disk's fault */
     if (error) {
         sys_mutex_lock(&s->lock);
         store_fail(s, DISK_FAULT_SYNC, "sync of the extents", error);

@@ -181,10 +181,11 @@ enum err sys_file_lock(struct sys_file *f) MUST_USE; /* [S] */
 enum err sys_file_lock_wait(struct sys_file *f) MUST_USE; /* [S] */
 
 enum err sys_rename(const char *from,
-                    const char *to) MUST_USE;     /* [S] does not sync: call dir_sync */
-enum err sys_unlink(const char *path) MUST_USE;   /* [S] */
-enum err sys_mkdir(const char *path) MUST_USE;    /* [S] ERR_EXISTS */
-enum err sys_rmdir(const char *path) MUST_USE;    /* [S] */
+                    const char *to) MUST_USE;   /* [S] does not sync: call dir_sync */
+enum err sys_unlink(const char *path) MUST_USE; /* [S] */
+enum err sys_mkdir(const char *path) MUST_USE;  /* [S] ERR_EXISTS */
+enum err sys_rmdir(const char *path) MUST_USE;  /* [S] */
+/* ERR_BUSY: the directory could not be opened, nothing has been tried. */
 enum err sys_dir_sync(const char *path) MUST_USE; /* [S] */
 /* Makes the name of a file or directory durable by syncing the directory that holds it. */
 enum err sys_dir_sync_parent(const char *path) MUST_USE; /* [S] */

@@ -38,7 +38,7 @@ enum err sys_dir_sync(const char *path)
         return posix_error(errno);
     enum err e = fsync(fd) ? posix_error(errno) : OK;
     close(fd);
-    return e;
+    return e == ERR_BUSY ? ERR_IO : e;
 }
 
 struct entry {

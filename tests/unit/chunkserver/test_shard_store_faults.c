@@ -201,6 +201,20 @@ static void failed_sync(void)
     shard_store_close(s);
 }
 
+/* A process that has no descriptors left for a moment has healthy disks. */
+static void no_descriptors(void)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "%s/extents", suite_dir());
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = kit_open(suite_dir());
+    sim_disk_fail_kinds(1, path, SIM_DISK_SYNC, 2, ERR_BUSY, false); /* after that of the file */
+    CHECK_ERR(kit_write(s, 1, 70000), ERR_BUSY);
+    CHECK_OK(kit_write(s, 1, 70000));
+    CHECK_OK(kit_read(s, 1, 70000, 0, 70000));
+    shard_store_close(s);
+}
+
 /* The 1st, 2nd, ... Nth call to the disk fails. */
 static void sweep(bool sticky)
 {
@@ -437,6 +451,7 @@ static const struct test tests[] = {
     {"forged records in user bytes", forged},
     {"full", full},
     {"a failed sync fails the disk", failed_sync},
+    {"no descriptors", no_descriptors},
     {"every call fails once", sweep_one},
     {"every call fails from then on", sweep_sticky},
     {"every call of a recovery fails", sweep_recovery},
