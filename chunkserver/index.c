@@ -23,6 +23,9 @@
 #include "common/sys/log.h"
 
 enum { META_FORMAT = 1, META_BYTES = 50, SHARD_ROW = 1 + INDEX_KEY };
+/* A flush without descriptors. Then kv is opened anew, which the rebuild does. */
+enum { ATTEMPTS = 30 };
+#define TRY_AGAIN SYS_SECOND
 
 static struct kv_slice slice(const void *data, size_t n)
 {
@@ -40,6 +43,11 @@ static int64_t room_of(const struct index_entry *entry)
     return (int64_t)record_room(entry->shard.length);
 }
 
+enum err index_error(enum err e)
+{
+    return e == OK || e == ERR_NOT_FOUND || e == ERR_BUSY ? e : ERR_CORRUPT;
+}
+
 static enum err kv_lookup(struct shard_store *s, const uint8_t key[INDEX_KEY],
                           struct index_entry *out)
 {
@@ -55,8 +63,7 @@ static enum err kv_lookup(struct shard_store *s, const uint8_t key[INDEX_KEY],
             e = ERR_CORRUPT;
         sys_free(data);
     }
-    /* A file of it that is gone or cannot be read is no better than one with bad checksums. */
-    return e && e != ERR_NOT_FOUND ? ERR_CORRUPT : e;
+    return index_error(e);
 }
 
 enum err index_find(struct shard_store *s, uint32_t pool, const struct shard_id *id,
@@ -266,7 +273,7 @@ enum err index_scan_from(struct shard_store *s, uint32_t extent, uint64_t *from)
     *from = 0;
     enum err e = kv_get(s->index, NULL, slice(row, sizeof(row)), &data, &n);
     if (e)
-        return e == ERR_NOT_FOUND ? OK : ERR_CORRUPT;
+        return e == ERR_NOT_FOUND ? OK : index_error(e);
     struct reader r;
     reader_init(&r, data, n);
     *from = read_u64(&r);
@@ -285,6 +292,7 @@ struct flush {
     struct dead_list dead;
     int64_t shards, bytes;         /* change of what kv holds */
     int64_t fix_shards, fix_bytes; /* what the tail had assumed wrongly */
+    int attempts;
 };
 
 static uint64_t scan_from(const struct shard_store *s, const struct extent *e)
@@ -362,11 +370,29 @@ static void flush_begin(struct shard_store *s, struct flush *f, bool partial)
     }
 }
 
+/* Waits a little after ERR_BUSY. False: it has been tried often enough. */
+static bool flush_again(struct shard_store *s, struct flush *f)
+{
+    int64_t until = sys_now() + TRY_AGAIN;
+    enum err waited = OK;
+    if (f->attempts++ == 0)
+        log_warn("store", "%s: the index cannot be written now, it is tried again", s->directory);
+    sys_mutex_lock(&s->lock);
+    while (waited != ERR_TIMEOUT && !s->failed && !s->keeper_stop)
+        waited = sys_cond_wait(&s->house, &s->lock, until);
+    bool again = !s->failed && !s->keeper_stop && f->attempts < ATTEMPTS;
+    sys_mutex_unlock(&s->lock);
+    return again;
+}
+
 static enum err flush_entry(struct shard_store *s, struct flush *f, const struct tail_entry *e)
 {
     uint8_t row[SHARD_ROW], value[INDEX_VALUE];
     struct index_entry old;
-    enum err error = kv_lookup(s, e->key, &old);
+    enum err error;
+    do
+        error = kv_lookup(s, e->key, &old);
+    while (error == ERR_BUSY && flush_again(s, f));
     bool was = error == OK;
     if (error && error != ERR_NOT_FOUND)
         return error;
@@ -414,8 +440,11 @@ static enum err flush_write(struct shard_store *s, struct flush *f, bool partial
             e = flush_entry(s, f, t);
     if (!e && !partial)
         put_meta(s, f, clean);
-    if (!e && kv_batch_count(f->batch) > 0)
+    if (e || kv_batch_count(f->batch) == 0)
+        return e;
+    do
         e = kv_write(s->index, f->batch, true);
+    while (e == ERR_BUSY && flush_again(s, f));
     return e;
 }
 
@@ -423,7 +452,7 @@ static void flush_end(struct shard_store *s, struct flush *f, enum err e, bool p
 {
     sys_mutex_lock(&s->lock);
     if (e) {
-        if (e == ERR_CORRUPT || e == ERR_NO_SPACE) /* no disk has failed that is only full */
+        if (e == ERR_CORRUPT || index_waits(e))
             index_lost(s, err_text(e));
         else
             store_fail(s, DISK_FAULT_INDEX, "write of the index", e);
@@ -472,10 +501,7 @@ enum err index_flush(struct shard_store *s, bool partial, bool clean)
     }
     enum err e = flush_write(s, &f, partial, clean);
     flush_end(s, &f, e, partial);
-    return !e                  ? OK
-           : e == ERR_CORRUPT  ? ERR_UNAVAILABLE
-           : e == ERR_NO_SPACE ? ERR_NO_SPACE
-                               : ERR_DISK_FAILED;
+    return !e || index_waits(e) ? e : e == ERR_CORRUPT ? ERR_UNAVAILABLE : ERR_DISK_FAILED;
 }
 
 void index_release(struct shard_store *s)

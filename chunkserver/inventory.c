@@ -80,7 +80,7 @@ static enum err merge(struct kv_iterator *i, const struct changes *c, const uint
         if (order <= 0)
             kv_iterator_next(i);
     }
-    return kv_iterator_error(i) ? ERR_CORRUPT : OK;
+    return index_error(kv_iterator_error(i));
 }
 
 enum err shard_store_list(struct shard_store *s, uint32_t pool, uint64_t hash_first,
@@ -149,8 +149,8 @@ enum err index_each(struct shard_store *s, enum err (*visit)(void *arg, const st
         if (!e)
             kv_iterator_next(i);
     }
-    if (!e && kv_iterator_error(i))
-        e = ERR_CORRUPT;
+    if (!e)
+        e = index_error(kv_iterator_error(i));
     kv_iterator_free(i);
     return e;
 }

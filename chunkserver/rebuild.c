@@ -111,15 +111,20 @@ static void rest(struct shard_store *s)
     sys_mutex_unlock(&s->lock);
 }
 
+/* Room and descriptors come back, a disk that was given up does not. */
+bool index_waits(enum err e)
+{
+    return e == ERR_NO_SPACE || e == ERR_BUSY;
+}
+
 void index_rebuild(struct shard_store *s)
 {
     int64_t begun = sys_now();
     enum err e = ERR_IO;
     s->progress = tell;
     s->progress_arg = s;
-    /* A full disk is waited for: room comes back, a disk that was given up does not. */
-    for (int i = 0; (e == ERR_IO && i < ATTEMPTS) || e == ERR_NO_SPACE; i += e == ERR_IO) {
-        if (i > 0 || e == ERR_NO_SPACE)
+    for (int i = 0; (e == ERR_IO && i < ATTEMPTS) || index_waits(e); i += e == ERR_IO) {
+        if (i > 0 || index_waits(e))
             rest(s);
         space_ballast(s);
         if (!quiet(s))

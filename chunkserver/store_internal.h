@@ -277,6 +277,9 @@ uint64_t space_available(const struct shard_store *s);  /* for new shards; under
 enum disk_mark space_mark(const struct shard_store *s); /* under the lock */
 
 /* index.c */
+/* What kv's error means: a file of it that is gone or cannot be read is no better than one with bad
+ * checksums; ERR_BUSY passes. */
+enum err index_error(enum err e) MUST_USE;
 void index_key(uint32_t pool, const struct shard_id *id, uint8_t out[INDEX_KEY]);
 /* For everybody else than the keeper and recovery. ERR_UNAVAILABLE while the index is rebuilt. */
 enum err index_lookup(struct shard_store *s, uint32_t pool, const struct shard_id *id,
@@ -381,6 +384,7 @@ enum err index_leave(struct shard_store *s,
                      enum err e) MUST_USE;               /* .. and after it: what to answer */
 void index_lost(struct shard_store *s, const char *why); /* under the lock */
 void index_rebuild(struct shard_store *s);               /* the keeper */
+bool index_waits(enum err e); /* whether it has failed for what passes, without the disk's fault */
 
 /* keeper.c */
 void keeper_run(void *store);

@@ -8,7 +8,8 @@
  *  K3  Of the batches written without sync since the last synced one, a crash keeps ANY SUBSET.
  *      Not a prefix: LevelDB does not sync the old log when it rotates. Who needs order syncs.
  *  K4  A failed write is sticky: every later write fails until the store is opened again. Callers
- *      treat it as fatal.
+ *      treat it as fatal. Not so ERR_BUSY, no descriptors are left: nothing has been written, and the
+ *      next attempt may succeed, but perhaps only after another opening.
  *  K5  Keys and values are bytes; keys order as unsigned bytes, shorter first. Key at most 4 KiB,
  *      value at most 8 MiB.
  *  K6  One writer at a time (the caller's duty); readers and iterators from any thread beside it.
@@ -53,7 +54,7 @@ size_t kv_batch_bytes(const struct kv_batch *b);
 
 enum err kv_write(struct kv *kv, const struct kv_batch *b, bool sync) MUST_USE;
 
-/* A value read; free with sys_free. snapshot NULL: the newest. ERR_NOT_FOUND. */
+/* A value read; free with sys_free. snapshot NULL: the newest. ERR_NOT_FOUND, ERR_BUSY (as K4). */
 enum err kv_get(struct kv *kv, const struct kv_snapshot *snapshot, struct kv_slice key,
                 void **value, size_t *length) MUST_USE;
 

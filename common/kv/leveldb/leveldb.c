@@ -64,7 +64,9 @@ static enum err translate(char *text, const char *doing)
     if (strncmp(text, "Corruption", 10) == 0)
         e = ERR_CORRUPT;
     else if (ends_with(text, "already held by process") ||
-             ends_with(text, "Resource temporarily unavailable"))
+             ends_with(text, "Resource temporarily unavailable") ||
+             ends_with(text, "Too many open files") ||
+             ends_with(text, "Too many open files in system"))
         e = ERR_BUSY;
     else if (ends_with(text, "No space left on device"))
         e = ERR_NO_SPACE;
@@ -204,9 +206,11 @@ enum err kv_write(struct kv *kv, const struct kv_batch *b, bool sync)
         return e;
     char *text = NULL;
     leveldb_write(kv->db, sync ? kv->synced : kv->unsynced, b->batch, &text);
-    e = translate(text, "a write failed, the store takes no more of them");
-    if (e)
+    e = translate(text, "a write failed");
+    if (e && e != ERR_BUSY) {
         kv->failed = e;
+        log_error("kv", "the store takes no more writes");
+    }
     return e;
 }
 

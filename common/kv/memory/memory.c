@@ -215,7 +215,7 @@ enum err kv_write(struct kv *kv, const struct kv_batch *b, bool sync)
     }
     if (!e && sync)
         e = log_sync(&kv->log);
-    if (e && !kv->failed) {
+    if (e && e != ERR_BUSY && !kv->failed) {
         kv->failed = e;
         log_error("kv", "a write to %s failed: %s; the store takes no more writes",
                   kv->log.directory, err_text(e));

@@ -212,6 +212,22 @@ static void no_descriptors(void)
     CHECK_ERR(kit_write(s, 1, 70000), ERR_BUSY);
     CHECK_OK(kit_write(s, 1, 70000));
     CHECK_OK(kit_read(s, 1, 70000, 0, 70000));
+    for (uint32_t minutes = 0; minutes < 2;
+         minutes++) { /* a flush waits; then the index is rebuilt */
+        struct shard_store_stats st;
+        snprintf(path, sizeof(path), "%s/index", suite_dir());
+        sim_disk_fail_kinds(1, path, SIM_DISK_WRITE, 1, ERR_BUSY, true);
+        CHECK_OK(kit_write(s, 2 + minutes, 70000));
+        sys_sleep_until(sys_now() + (minutes ? 60 : 10) * SYS_SECOND);
+        shard_store_stats(s, &st);
+        CHECK(!st.failed);
+        CHECK_EQ(st.rebuilding, minutes > 0);
+        sim_disk_fail(1, path, 0, OK, false);
+        kit_await(s);
+        CHECK_OK(shard_store_flush(s, sys_now() + 5 * SYS_SECOND));
+        for (uint32_t i = 1; i <= 2 + minutes; i++)
+            CHECK_OK(kit_read(s, i, 70000, 0, 70000));
+    }
     shard_store_close(s);
 }
 
