@@ -389,6 +389,21 @@ static enum err start_roles(struct server *s)
     return e;
 }
 
+/* What may be open at once: of a disk its extents and the tables of its index, of a metadata member the
+ * latter; connections of all kinds. */
+static void raise_descriptors(const struct config *config)
+{
+    enum { DISK = 128 + 256 + 16, MEMBERS = SERVER_MEMBERS_MAX * 256, CONNECTIONS = 2048 };
+    unsigned long long needed = config->data.count * DISK + MEMBERS + CONNECTIONS;
+    unsigned long long allowed = sys_descriptors_raise();
+    if (allowed < needed)
+        log_warn(
+            "server",
+            "only %llu files may be open at once, %llu may be needed: raise LimitNOFILE= in the "
+            "server's unit, or ulimit -n",
+            allowed, needed);
+}
+
 enum err server_start(struct server *s, const struct config *config)
 {
     memset(s, 0, sizeof *s);
@@ -397,6 +412,7 @@ enum err server_start(struct server *s, const struct config *config)
     sys_random(s->node.bytes, sizeof s->node.bytes);
     sys_random(&s->self.node_id, sizeof s->self.node_id);
     s->self.feature_level = FEATURE_LEVEL;
+    raise_descriptors(config);
     enum err e = sys_event_new(&s->stopping);
     if (e == OK)
         e = config->roles == 0 ? server_start_embedded(s) : start_roles(s);

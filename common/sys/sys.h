@@ -36,8 +36,11 @@ struct sys_usage {
 void sys_usage(struct sys_usage *out); /* of this process; zeros in the simulator */
 enum { SYS_HOST_NAME = 64 };
 void sys_host_name(char out[SYS_HOST_NAME]); /* what the machine calls itself, perhaps cut */
-void sys_sleep_until(int64_t deadline);      /* [S] */
-void sys_random(void *out, size_t n);        /* cryptographic on posix, seeded in the simulator */
+/* Lets this process have as many descriptors open as it is allowed to, and says how many that is;
+ * UINT64_MAX in the simulator. */
+uint64_t sys_descriptors_raise(void);
+void sys_sleep_until(int64_t deadline); /* [S] */
+void sys_random(void *out, size_t n);   /* cryptographic on posix, seeded in the simulator */
 /* One whole line without its newline. Never blocks: drops and counts when the log is stuck. */
 void sys_log_line(const char *line, size_t n);
 /* Set when the process is asked to stop (SIGTERM, SIGINT) or to reload (SIGHUP). */

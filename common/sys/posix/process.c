@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 #include <unistd.h>
 #include "common/sys/posix/posix_internal.h"
@@ -107,6 +108,15 @@ void sys_host_name(char out[SYS_HOST_NAME])
     if (gethostname(out, SYS_HOST_NAME) != 0)
         snprintf(out, SYS_HOST_NAME, "localhost");
     out[SYS_HOST_NAME - 1] = 0;
+}
+
+uint64_t sys_descriptors_raise(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit))
+        return 0;
+    const struct rlimit raised = {limit.rlim_max, limit.rlim_max};
+    return setrlimit(RLIMIT_NOFILE, &raised) ? limit.rlim_cur : raised.rlim_cur;
 }
 
 struct timespec posix_timespec(int64_t ns)
