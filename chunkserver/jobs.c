@@ -68,7 +68,7 @@ enum err shard_store_submit(struct shard_store *s, struct shard_job *job)
 static bool run_job(struct shard_store *s, struct shard_job *job, bool failed, uint8_t *scratch)
 {
     enum err e;
-    bool reads = job->kind != SHARD_DELETE;
+    bool reads = job->kind == SHARD_READ || job->kind == SHARD_VERIFY;
     if (failed)
         e = ERR_DISK_FAILED;
     else if (job->deadline != SYS_FOREVER && sys_now() > job->deadline)
@@ -259,6 +259,14 @@ enum err shard_store_delete(struct shard_store *s, uint32_t pool, const struct s
                             int64_t deadline)
 {
     return shard_store_drop(s, pool, id, 0, deadline);
+}
+
+enum err shard_store_delete_chunk(struct shard_store *s, uint32_t pool,
+                                  const struct chunk_id *chunk, unsigned width, int64_t deadline)
+{
+    const struct shard_job job = {
+        .kind = SHARD_DELETE_CHUNK, .pool = pool, .id = {.chunk = *chunk, .index = (uint8_t)width}};
+    return run_one(s, &job, NULL, deadline);
 }
 
 enum err shard_store_drop(struct shard_store *s, uint32_t pool, const struct shard_id *id,

@@ -230,15 +230,16 @@ static enum err run_on(struct shard_store *s, struct shard_job *job,
     return error;
 }
 
-static enum err run_delete(struct shard_store *s, const struct shard_job *job)
+static enum err delete_one(struct shard_store *s, uint32_t pool, const struct shard_id *id,
+                           uint64_t newest)
 {
     for (int i = 0; i < LOOKUPS_MAX; i++) {
         struct index_entry entry;
-        move_await(s, job->pool, &job->id);
-        enum err error = index_lookup(s, job->pool, &job->id, &entry);
+        move_await(s, pool, id);
+        enum err error = index_lookup(s, pool, id, &entry);
         if (error)
             return error == ERR_NOT_FOUND ? OK : error;
-        if (job->newest && entry.sequence > job->newest)
+        if (newest && entry.sequence > newest)
             return ERR_MISMATCH;
         sys_mutex_lock(&s->lock);
         bool gone = index_delete(s, &entry);
@@ -247,6 +248,18 @@ static enum err run_delete(struct shard_store *s, const struct shard_job *job)
             return OK;
     }
     return ERR_BUSY;
+}
+
+static enum err run_delete(struct shard_store *s, const struct shard_job *job)
+{
+    if (job->kind == SHARD_DELETE)
+        return delete_one(s, job->pool, &job->id, job->newest);
+    enum err e = OK;
+    for (uint8_t index = 0; e == OK && index < job->id.index; index++) {
+        const struct shard_id id = {.chunk = job->id.chunk, .index = index};
+        e = delete_one(s, job->pool, &id, 0);
+    }
+    return e;
 }
 
 static void count_result(struct shard_store *s, const struct shard_job *job, enum err e)
@@ -266,7 +279,7 @@ static void count_result(struct shard_store *s, const struct shard_job *job, enu
 enum err reader_run(struct shard_store *s, struct shard_job *job, uint8_t *scratch)
 {
     struct index_entry entry, again;
-    if (job->kind == SHARD_DELETE)
+    if (job->kind == SHARD_DELETE || job->kind == SHARD_DELETE_CHUNK)
         return run_delete(s, job);
     enum err e = index_lookup(s, job->pool, &job->id, &entry);
     for (int i = 0; !e && i < LOOKUPS_MAX; i++) {

@@ -45,17 +45,10 @@ enum err control_remove(struct chunk_disk *d, uint32_t pool, const struct chunk_
                         size_t count, int64_t deadline)
 {
     unsigned width = width_of(d->service, pool);
-    for (size_t i = 0; i < count; i++)
-        for (unsigned index = 0; index < width; index++) {
-            const struct shard_id id = {.chunk = chunks[i], .index = (uint8_t)index};
-            struct stored_shard shard;
-            enum err e = shard_store_stat(d->store, pool, &id, &shard);
-            if (e == OK)
-                e = shard_store_delete(d->store, pool, &id, deadline);
-            if (e != OK && e != ERR_NOT_FOUND)
-                return e;
-        }
-    return OK;
+    enum err e = OK;
+    for (size_t i = 0; e == OK && i < count; i++)
+        e = shard_store_delete_chunk(d->store, pool, &chunks[i], width, deadline);
+    return e;
 }
 
 static void run_delete(struct chunk_disk *d, struct control_task *t)

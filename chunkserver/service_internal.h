@@ -210,7 +210,7 @@ void disk_control_stop(struct chunk_disk *d); /* joins the worker; what is queue
 void disk_control_release(struct chunk_disk *d);
 /* Somebody suspects a shard of this disk: its worker verifies it. Lost at the bound. */
 void control_suspect(struct chunk_disk *d, uint32_t pool, const struct shard_id *id);
-/* Deletes whatever shards of the chunks the disk holds. Waits for the disk. */
+/* Deletes whatever shards of the chunks the disk holds. ERR_TIMEOUT, also when the disk hangs. */
 enum err control_remove(struct chunk_disk *d, uint32_t pool, const struct chunk_id *chunks,
                         size_t count, int64_t deadline) MUST_USE;
 

@@ -166,7 +166,8 @@ const struct stored_shard *shard_writer_shard(const struct shard_writer *w);
 
 /* ---- jobs: reads, verdicts and deletes, run by the disk's I/O threads ---- */
 
-enum shard_job_kind { SHARD_READ, SHARD_VERIFY, SHARD_DELETE };
+/* SHARD_DELETE_CHUNK: all shards of the chunk whose index is below that of id. */
+enum shard_job_kind { SHARD_READ, SHARD_VERIFY, SHARD_DELETE, SHARD_DELETE_CHUNK };
 
 /* Memory of the submitter, until done() is called: by then the store has forgotten it. */
 struct shard_job {
@@ -199,7 +200,7 @@ uint32_t shard_read_pieces(uint32_t offset, uint32_t length);
 
 /* OK: done() will be called exactly once. Else it will not: ERR_BUSY (the queue is full),
  * ERR_DISK_FAILED, ERR_STOPPING, ERR_INVALID.
- * Results: OK; ERR_NOT_FOUND (no such shard; for SHARD_DELETE that is OK); ERR_CORRUPT (a checksum
+ * Results: OK; ERR_NOT_FOUND (no such shard; for deletes that is OK); ERR_CORRUPT (a checksum
  * does not match); ERR_IO (the disk could not read it); ERR_MISMATCH (SHARD_DELETE: committed later
  * than `newest`); ERR_DISK_FAILED; ERR_TIMEOUT. */
 enum err shard_store_submit(struct shard_store *s, struct shard_job *job) MUST_USE;
@@ -213,6 +214,10 @@ enum err shard_store_read(struct shard_store *s, uint32_t pool, const struct sha
                           int64_t deadline) MUST_USE;
 enum err shard_store_delete(struct shard_store *s, uint32_t pool, const struct shard_id *id,
                             int64_t deadline) MUST_USE;
+/* Those of a chunk with an index below width, which are there. */
+enum err shard_store_delete_chunk(struct shard_store *s, uint32_t pool,
+                                  const struct chunk_id *chunk, unsigned width,
+                                  int64_t deadline) MUST_USE;
 /* Only what had been committed when synced_sequence (shard_store_stats) was `newest`: a copy that was
  * made since stays, ERR_MISMATCH. */
 enum err shard_store_drop(struct shard_store *s, uint32_t pool, const struct shard_id *id,

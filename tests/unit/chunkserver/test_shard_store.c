@@ -103,6 +103,32 @@ static void deletes(void)
     }
 }
 
+static void deletes_of_a_chunk(void)
+{
+    static const uint8_t indexes[] = {0, 2, 5};
+    uint8_t data[5000] = {0};
+    struct stored_shard shard = kit_shard(7, sizeof data), found;
+    CHECK_OK(kit_format(suite_dir()));
+    struct shard_store *s = kit_open(suite_dir());
+    CHECK_OK(kit_write(s, 20, 9000));
+    for (size_t i = 0; i < sizeof indexes; i++) {
+        shard.id.index = indexes[i];
+        CHECK_OK(shard_store_write(s, &shard, data, KIT_DEADLINE));
+    }
+    for (unsigned width = 5; width <= 6; width++) {
+        CHECK_OK(shard_store_delete_chunk(s, KIT_POOL, &shard.id.chunk, width, KIT_DEADLINE));
+        for (size_t i = 0; i < sizeof indexes; i++) {
+            shard.id.index = indexes[i];
+            CHECK_ERR(shard_store_stat(s, KIT_POOL, &shard.id, &found),
+                      indexes[i] < width ? ERR_NOT_FOUND : OK);
+        }
+    }
+    CHECK_OK(shard_store_delete_chunk(s, KIT_POOL, &shard.id.chunk, 6, KIT_DEADLINE));
+    CHECK_OK(kit_read(s, 20, 9000, 0, 9000));
+    CHECK_EQ(kit_count(s), 1);
+    shard_store_close(s);
+}
+
 static void again_under_the_same_id(void)
 {
     CHECK_OK(kit_format(suite_dir()));
@@ -494,6 +520,7 @@ static void reads_beside_changes(void)
 static const struct test tests[] = {
     {"round trips of all sizes, restart, rebuild", round_trips},
     {"deletes", deletes},
+    {"deletes of a chunk", deletes_of_a_chunk},
     {"a second commit of the same id", again_under_the_same_id},
     {"lists a placement group", lists_a_group},
     {"identity", identity},

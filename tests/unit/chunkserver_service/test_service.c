@@ -197,6 +197,17 @@ static void one_hangs(void)
         CHECK_OK(world_get_once(&e.t, i % OBJECTS, size_of(i % OBJECTS)));
         CHECK(sys_now() - began < 3 * SYS_SECOND);
     }
+    /* Who has something deleted waits no longer than he wants to, whatever the disk has. */
+    struct shard_local local;
+    const struct chunk_id unknown = {.sequence = 77};
+    chunk_service_local(e.s, &local);
+    for (size_t i = 1; i < 3; i++) {
+        int64_t deadline = sys_now() + SYS_SECOND;
+        disk_id disk = disk_status(&e, i).identity.id;
+        CHECK_ERR(local.remove(local.context, disk, e.t.pool, &unknown, 1, deadline),
+                  i == 2 ? ERR_TIMEOUT : OK);
+        CHECK(sys_now() < deadline + 100 * SYS_MS);
+    }
     int64_t until = sys_now() + 15 * SYS_SECOND;
     while (disk_status(&e, 2).stats.queue > 0 && sys_now() < until)
         sys_sleep_until(sys_now() + SYS_SECOND);
