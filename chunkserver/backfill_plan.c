@@ -102,14 +102,16 @@ static void plan_pool(struct backfill *b, const struct cluster_map *map,
         }
 }
 
-/* The slots of disks that were not closed in order, once, as soon as all of these are known. */
+/* The slots of disks that were not closed in order, once, as soon as all of these are known or refused. */
 static bool audits_due(struct backfill *b)
 {
     struct chunk_service *s = b->service;
     bool ready = !b->audits_known;
     sys_mutex_lock(&s->lock);
-    for (size_t i = 0; i < s->disk_count; i++)
-        ready &= !s->disks[i].open || s->disks[i].registered;
+    for (size_t i = 0; i < s->disk_count; i++) {
+        const struct chunk_disk *d = &s->disks[i];
+        ready &= !d->open || d->registered || d->refused;
+    }
     sys_mutex_unlock(&s->lock);
     return ready;
 }
@@ -130,9 +132,9 @@ static void note_changes(struct backfill *b)
             d->audit = true;
             b->audits_known = false;
         }
-        if (d->opens != d->opens_seen)
+        if (d->arrivals != d->arrivals_seen)
             b->audits_known = false;
-        d->opens_seen = d->opens;
+        d->arrivals_seen = d->arrivals;
         chunk_disk_leave(d);
     }
 }

@@ -150,10 +150,10 @@ static enum err open_store(struct chunk_disk *d)
     d->uuid = identity.disk;
     d->audit = stats.unclean || stats.rebuilding;
     d->rebuilds = 0;
-    d->registered = false;
+    d->registered = d->refused = false;
     d->register_at = 0;
     d->open = true;
-    d->opens++;
+    d->arrivals++;
     d->error = OK;
     sys_mutex_unlock(&s->lock);
     if (stats.unclean)

@@ -69,6 +69,7 @@ static void refused(struct chunk_disk *d, enum err e)
     int64_t now = sys_now();
     sys_mutex_lock(&s->lock);
     d->id = 0;
+    d->refused = true;
     d->register_at = now + REFUSED_WAIT;
     bool say = d->complained_at == 0 || now - d->complained_at > COMPLAIN_EVERY;
     if (say)
@@ -110,6 +111,8 @@ static void register_disk(struct chunk_disk *d)
         sys_mutex_lock(&s->lock);
         d->id = result->disk;
         d->registered = true;
+        d->arrivals += d->refused;
+        d->refused = false;
         sys_mutex_unlock(&s->lock);
         map_cache_seen(s->map, result->epoch);
         log_info("chunk", "disk %s is registered disk=%u", d->directory, result->disk);

@@ -49,10 +49,11 @@ struct chunk_disk {
     bool open; /* false: left out, error says why */
     enum err error;
     unsigned users;
-    uint64_t opens, opens_seen; /* that an audit has followed */
-    disk_id id;                 /* 0: not served */
+    uint64_t arrivals, arrivals_seen; /* opened, or no longer refused; that an audit has followed */
+    disk_id id;                       /* 0: not served */
     bool registered, audit;
     uint64_t rebuilds;                  /* of its index, that an audit has followed */
+    bool refused;                       /* by metadata, and not registered since */
     int64_t complained_at, register_at; /* of a registration that was refused; not before */
     bool removing; /* shards of this group are being removed by verdicts (group_enter) */
     uint32_t removing_pool, removing_pg;

@@ -305,20 +305,24 @@ static size_t disks_known(struct embedded *e)
 }
 
 /* What an operator has removed is not taken for a new disk until its directory is empty. */
-static void removed(void)
+static void begin_with_one_removed(struct embedded *e)
 {
-    struct embedded e;
-    embedded_begin(&e);
+    embedded_begin(e);
     for (size_t i = 0; i < DISKS; i++)
-        CHECK(becomes(&e, i, true));
-    disk_id id = disk_status(&e, 2).identity.id;
+        CHECK(becomes(e, i, true));
     SetDiskState body = SET_DISK_STATE__INIT;
-    body.disk = id;
+    body.disk = disk_status(e, 2).identity.id;
     body.remove = true;
     Command command = COMMAND__INIT;
     command.body_case = COMMAND__BODY_SET_DISK_STATE;
     command.set_disk_state = &body;
-    CHECK_OK(world_command(&e.t, &command, NULL));
+    CHECK_OK(world_command(&e->t, &command, NULL));
+}
+
+static void removed(void)
+{
+    struct embedded e;
+    begin_with_one_removed(&e);
     embedded_close_disks(&e);
     embedded_open_disks(&e);
     CHECK(becomes(&e, 5, true));
@@ -331,6 +335,51 @@ static void removed(void)
     CHECK(becomes(&e, 2, true));
     CHECK(disk_status(&e, 2).identity.id > DISKS);
     CHECK_EQ(disks_known(&e), DISKS);
+    embedded_stop(&e);
+}
+
+/* A large shard is lost, and so is the index: only a look at what metadata knows finds that out. */
+static void lose_a_shard(const char *directory, uint32_t pool)
+{
+    const struct shard_store_config config = {.directory = directory, .cluster = world_uuid(9)};
+    struct shard_store *s = NULL;
+    struct stored_shard all[OBJECTS];
+    size_t n = 0, large = 0;
+    char index[64];
+    int64_t deadline = sys_now() + 10 * SYS_SECOND;
+    CHECK_OK(shard_store_open(&s, &config));
+    CHECK_OK(shard_store_list(s, pool, 0, UINT64_MAX, NULL, all, OBJECTS, &n));
+    while (large < n && all[large].length < 100000)
+        large++;
+    CHECK(large < n);
+    CHECK_OK(shard_store_delete(s, pool, &all[large].id, deadline));
+    CHECK_OK(shard_store_flush(s, deadline));
+    shard_store_close(s);
+    snprintf(index, sizeof index, "%s/index", directory);
+    CHECK_OK(sim_disk_wipe(1, index));
+}
+
+/* .. and a disk that is refused does not keep anybody from that look. */
+static void audited_beside_a_removed_one(void)
+{
+    struct embedded e;
+    begin_with_one_removed(&e);
+    e.w.k = 2;
+    e.w.m = 1;
+    e.w.chunk_count = DISKS - 1;
+    world_furnish(&e.t, &e.w, DOMAIN_DISK);
+    e.w.chunk_count = 0;
+    for (uint32_t i = 0; i < OBJECTS; i++)
+        CHECK_OK(world_put(&e.t, i, size_of(i)));
+    uint64_t shards = disk_status(&e, 3).stats.shards;
+    embedded_close_disks(&e);
+    lose_a_shard(directories_of[3], e.t.pool);
+    embedded_open_disks(&e);
+    CHECK(becomes(&e, 3, true));
+    int64_t until = sys_now() + 30 * SYS_SECOND;
+    while (disk_status(&e, 3).stats.shards < shards && sys_now() < until)
+        sys_sleep_until(sys_now() + 100 * SYS_MS);
+    CHECK_EQ(disk_status(&e, 3).stats.shards, shards);
     embedded_stop(&e);
 }
 
@@ -496,6 +545,7 @@ static const struct test tests[] = {
     {"a disk that is not there at the start comes later", comes_later},
     {"a disk is mounted over an empty one", mounted_over},
     {"a disk that was removed", removed},
+    {"disks beside one that was removed", audited_beside_a_removed_one},
     {"a missing shard is noticed by a read, or after a crash", missing},
     {"only a change of the slot refuses a write", stale},
     {0},
