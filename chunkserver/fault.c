@@ -4,8 +4,8 @@
  *  F2  A file system that has gone shows in all kinds of errors. So the keeper looks into why a disk has failed
  *      before that is told: read-only and gone are told as that, whatever was seen of it.
  *  F3  The directory is looked for every LOOK_EVERY: open files outlive it, what they get does not.
- *  F4  A read that fails is that shard's alone. READS_MAX of them within READS_WINDOW fail the disk, or it
- *      would be read and repaired for ever.
+ *  F4  A read that fails is that shard's alone, however often it is read. READS_MAX of them within
+ *      READS_WINDOW fail the disk, or it would be read and repaired for ever.
  *  F5  Drills change nothing on the disk, and end by themselves. */
 #include <string.h>
 #include "chunkserver/store_internal.h"
@@ -140,18 +140,25 @@ void fault_watch(struct shard_store *s)
     sys_mutex_unlock(&s->lock);
 }
 
-void fault_read_failed(struct shard_store *s)
+void fault_read_failed(struct shard_store *s, const struct place *place)
 {
     int64_t now = sys_now();
+    unsigned others = 0;
     s->stats.io_errors++;
     if (drill_on(s, DRILL_READS))
         return;
-    if (now - s->reads_since > READS_WINDOW) {
-        s->reads_since = now;
-        s->reads_failed = 0;
+    for (unsigned i = 0; i < READS_MAX; i++) {
+        const struct unreadable *u = &s->unreadable[i];
+        if (u->place.extent == 0 || now - u->since > READS_WINDOW)
+            continue;
+        if (u->place.extent == place->extent && u->place.offset == place->offset)
+            return;
+        others++;
     }
-    if (++s->reads_failed >= READS_MAX)
-        store_fail(s, DISK_FAULT_READS, "too many failed reads", ERR_IO);
+    s->unreadable[s->unreadable_at] = (struct unreadable){*place, now};
+    s->unreadable_at = (s->unreadable_at + 1) % READS_MAX;
+    if (others + 1 >= READS_MAX)
+        store_fail(s, DISK_FAULT_READS, "too many shards cannot be read", ERR_IO);
 }
 
 /* ---- its files ---- */

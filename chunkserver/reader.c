@@ -262,7 +262,8 @@ static enum err run_delete(struct shard_store *s, const struct shard_job *job)
     return e;
 }
 
-static void count_result(struct shard_store *s, const struct shard_job *job, enum err e)
+static void count_result(struct shard_store *s, const struct shard_job *job,
+                         const struct place *place, enum err e)
 {
     sys_mutex_lock(&s->lock);
     if (!e && job->kind == SHARD_READ) {
@@ -272,7 +273,7 @@ static void count_result(struct shard_store *s, const struct shard_job *job, enu
     if (e == ERR_CORRUPT)
         s->stats.corrupt++;
     if (e == ERR_IO)
-        fault_read_failed(s);
+        fault_read_failed(s, place);
     sys_mutex_unlock(&s->lock);
 }
 
@@ -303,6 +304,6 @@ enum err reader_run(struct shard_store *s, struct shard_job *job, uint8_t *scrat
     if (e == ERR_IO)
         log_warn("store", "%s: shard of extent %u offset %llu cannot be read", s->directory,
                  entry.place.extent, (unsigned long long)entry.place.offset);
-    count_result(s, job, e);
+    count_result(s, job, &entry.place, e);
     return e;
 }

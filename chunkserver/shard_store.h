@@ -18,7 +18,7 @@
  *  S7  An index that is missing, of an earlier time or damaged is rebuilt from the extents while the
  *      disk is open. Meanwhile everything that needs it answers ERR_UNAVAILABLE.
  *  S6  A failed sync, a failed write of the index, a file system that has become read-only, a directory that
- *      is gone, or too many failed reads mean that the disk has failed (fault.c): from then on everything
+ *      is gone, or too many unreadable shards mean that the disk has failed (fault.c): from then on everything
  *      answers ERR_DISK_FAILED, and nothing is retried.
  *
  * Calls come from any thread; none but format, open, close and those that say so waits for the

@@ -21,7 +21,7 @@ enum {
     MOVES_MAX = 32,               /* records that compaction copies at once */
     GONE_MAX = 256,               /* removed extents whose rows are still there */
     SCRATCH_BYTES = STAGING_ROOM, /* of each I/O thread */
-    READS_MAX = 100,              /* failed reads that fail a disk (fault.c F4) */
+    READS_MAX = 100,              /* unreadable shards that fail a disk (fault.c F4) */
 };
 
 /* ---- extents ---- */
@@ -237,8 +237,11 @@ struct shard_store {
     enum disk_fault failed_by;
     bool drilled;      /* it has failed by a drill */
     int64_t looked_at; /* at its directory; the keeper's */
-    int64_t reads_since;
-    unsigned reads_failed; /* since then */
+    struct unreadable {
+        struct place place;
+        int64_t since;
+    } unreadable[READS_MAX]; /* lately; extent 0: none */
+    unsigned unreadable_at;  /* the next one's, or the oldest's */
     /* Of a recovery from the extents: bytes of them read, of all. progress may be NULL. */
     void (*progress)(void *arg, uint64_t done, uint64_t total);
     void *progress_arg;
@@ -399,9 +402,10 @@ bool probe_run(struct shard_store *s, uint8_t *scratch);
 /* fault.c */
 /* No more is to be expected of this disk. Under the lock. */
 void store_fail(struct shard_store *s, enum disk_fault fault, const char *what, enum err e);
-void fault_settle(struct shard_store *s);      /* finds out why it has failed: the keeper */
-void fault_watch(struct shard_store *s);       /* for its directory: the keeper */
-void fault_read_failed(struct shard_store *s); /* under the lock */
+void fault_settle(struct shard_store *s); /* finds out why it has failed: the keeper */
+void fault_watch(struct shard_store *s);  /* for its directory: the keeper */
+/* The shard at this place. Under the lock. */
+void fault_read_failed(struct shard_store *s, const struct place *place);
 bool drill_on(const struct shard_store *s, enum drill_kind kind); /* under the lock */
 void delay_wait(struct shard_store *s);                           /* a drill's */
 /* As sys_file_write, sys_file_sync and extent_read, with what follows from their failures. */
