@@ -85,6 +85,25 @@ static void refused(struct chunk_disk *d, enum err e)
                   err_text(e));
 }
 
+void register_finish(struct chunk_disk *d, disk_id id)
+{
+    struct chunk_service *s = d->service;
+    enum err e = shard_store_set_identity(d->store, id);
+    if (e == ERR_DISK_FAILED)
+        e = OK; /* the reports say so, and only of a disk that is registered there are any */
+    if (e == OK) {
+        sys_mutex_lock(&s->lock);
+        d->id = id;
+        d->registered = true;
+        d->arrivals += d->refused;
+        d->refused = false;
+        sys_mutex_unlock(&s->lock);
+        log_info("chunk", "disk %s is registered disk=%u", d->directory, id);
+    } else if (!err_retryable(e)) {
+        refused(d, e);
+    } /* else: the next heartbeat tries again */
+}
+
 static void register_disk(struct chunk_disk *d)
 {
     struct chunk_service *s = d->service;
@@ -103,19 +122,9 @@ static void register_disk(struct chunk_disk *d)
         e = metadata_execute(s->metadata, &request, &command, &arena, &result);
     if (e == OK && result->disk == 0)
         e = ERR_FORMAT;
-    if (e == OK)
-        e = shard_store_set_identity(d->store, result->disk);
-    if (e == ERR_DISK_FAILED)
-        e = OK; /* the reports say so, and only of a disk that is registered there are any */
     if (e == OK) {
-        sys_mutex_lock(&s->lock);
-        d->id = result->disk;
-        d->registered = true;
-        d->arrivals += d->refused;
-        d->refused = false;
-        sys_mutex_unlock(&s->lock);
         map_cache_seen(s->map, result->epoch);
-        log_info("chunk", "disk %s is registered disk=%u", d->directory, result->disk);
+        control_register(d, result->disk);
     } else if (removed || (result && !err_retryable(e))) {
         refused(d, e);
     } /* else: no metadata for now; the next heartbeat tries again */
@@ -128,7 +137,8 @@ static void register_disks(struct chunk_service *s)
         struct chunk_disk *d = &s->disks[i];
         int64_t now = sys_now();
         sys_mutex_lock(&s->lock);
-        bool wanted = d->open && !d->registered && !s->stopping && now >= d->register_at;
+        bool wanted =
+            d->open && !d->registered && !d->registering && !s->stopping && now >= d->register_at;
         sys_mutex_unlock(&s->lock);
         if (wanted && chunk_disk_enter(d)) {
             register_disk(d);

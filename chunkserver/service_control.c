@@ -3,19 +3,21 @@
 #include "chunkserver/scrub_internal.h"
 
 /* What comes over control connections, whose threads must not wait: each disk has a worker with a
- * bounded queue, so that a hung disk holds up nobody else's deletes and verdicts. */
+ * bounded queue, so that a hung disk holds up nobody else's deletes and verdicts, nor, by its
+ * registration, the heartbeats. */
 
 #define TASK_WAIT       (10 * SYS_SECOND)
 #define DRILL_LEASE_MAX (10 * SYS_SECOND)
 
-enum control_kind { CONTROL_DELETE, CONTROL_VERIFY, CONTROL_SUSPECT };
+enum control_kind { CONTROL_DELETE, CONTROL_VERIFY, CONTROL_SUSPECT, CONTROL_REGISTER };
 
 struct control_task {
     struct control_task *next;
     enum control_kind kind;
-    struct rpc_request *request; /* kept; NULL for suspicions */
+    struct rpc_request *request; /* kept; NULL for suspicions and registrations */
     uint32_t pool;
     struct shard_id id; /* verify, suspect */
+    disk_id disk;       /* register */
 };
 
 static int64_t limit(int64_t deadline)
@@ -145,6 +147,13 @@ static struct control_task *dequeue(struct chunk_disk *d)
     return t;
 }
 
+static void set_registering(struct chunk_disk *d, bool registering)
+{
+    sys_mutex_lock(&d->service->lock);
+    d->registering = registering;
+    sys_mutex_unlock(&d->service->lock);
+}
+
 static void run_task(struct chunk_disk *d, struct control_task *t)
 {
     sys_mutex_lock(&d->lock);
@@ -158,9 +167,13 @@ static void run_task(struct chunk_disk *d, struct control_task *t)
         run_delete(d, t);
     } else if (t->kind == CONTROL_VERIFY) {
         run_verify(d, t);
-    } else {
+    } else if (t->kind == CONTROL_SUSPECT) {
         run_suspect(d, t);
+    } else {
+        register_finish(d, t->disk);
     }
+    if (t->kind == CONTROL_REGISTER)
+        set_registering(d, false);
     if (open)
         chunk_disk_leave(d);
     sys_free(t);
@@ -209,6 +222,14 @@ void control_suspect(struct chunk_disk *d, uint32_t pool, const struct shard_id 
     if (enqueue(d, &task) != OK) {
         /* The next reader will suspect it again. */
     }
+}
+
+void control_register(struct chunk_disk *d, disk_id id)
+{
+    const struct control_task task = {.kind = CONTROL_REGISTER, .disk = id};
+    set_registering(d, true);
+    if (enqueue(d, &task) != OK)
+        set_registering(d, false); /* the next heartbeat tries again */
 }
 
 /* ---- handlers ---- */

@@ -53,6 +53,7 @@ struct chunk_disk {
     disk_id id;                       /* 0: not served */
     bool registered, audit;
     uint64_t rebuilds;                  /* of its index, that an audit has followed */
+    bool registering;                   /* the worker writes its id */
     bool refused;                       /* by metadata, and not registered since */
     int64_t complained_at, register_at; /* of a registration that was refused; not before */
     bool removing; /* shards of this group are being removed by verdicts (group_enter) */
@@ -211,6 +212,8 @@ void disk_control_stop(struct chunk_disk *d); /* joins the worker; what is queue
 void disk_control_release(struct chunk_disk *d);
 /* Somebody suspects a shard of this disk: its worker verifies it. Lost at the bound. */
 void control_suspect(struct chunk_disk *d, uint32_t pool, const struct shard_id *id);
+/* Metadata has given the disk this id: its worker finishes the registration, since the disk may hang. */
+void control_register(struct chunk_disk *d, disk_id id);
 /* Deletes whatever shards of the chunks the disk holds. ERR_TIMEOUT, also when the disk hangs. */
 enum err control_remove(struct chunk_disk *d, uint32_t pool, const struct chunk_id *chunks,
                         size_t count, int64_t deadline) MUST_USE;
@@ -218,6 +221,8 @@ enum err control_remove(struct chunk_disk *d, uint32_t pool, const struct chunk_
 /* ---- heartbeat.c ---- */
 
 void heartbeat_run(void *service); /* threads */
+/* Writes the id that metadata gave. Waits for the disk. */
+void register_finish(struct chunk_disk *d, disk_id id);
 void refresher_run(void *service);
 /* A verdict for metadata, sent soon; told once in a while only. False: too many wait. */
 bool heartbeat_tell(struct chunk_service *s, const struct verdict *v);

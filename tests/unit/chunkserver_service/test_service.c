@@ -85,8 +85,7 @@ struct embedded {
 static const char *const directories_of[DISKS] = {"/test/d1", "/test/d2", "/test/d3",
                                                   "/test/d4", "/test/d5", "/test/d6"};
 
-/* Without a pool. */
-static void embedded_begin(struct embedded *e)
+static void embedded_open(struct embedded *e)
 {
     struct shard_local local;
     memset(e, 0, sizeof *e);
@@ -98,6 +97,12 @@ static void embedded_begin(struct embedded *e)
     CHECK_OK(open_directories(&e->t.c, directories_of, DISKS, &e->s));
     chunk_service_local(e->s, &local);
     world_client_io(&e->t.c, &local);
+}
+
+/* Without a pool. */
+static void embedded_begin(struct embedded *e)
+{
+    embedded_open(e);
     /* No listener: whoever were to come by socket would find none. */
     CHECK_OK(chunk_service_start(e->s, "10.0.0.1:1", &e->t.c.io, e->t.c.metadata));
 }
@@ -213,6 +218,24 @@ static void one_hangs(void)
         sys_sleep_until(sys_now() + SYS_SECOND);
     CHECK_EQ(disk_status(&e, 2).stats.queue, 0);
     sim_disk_hang(1, directories_of[2], false);
+    embedded_stop(&e);
+}
+
+/* A new disk hangs while it is given its id: the others are registered, and stay up. */
+static void one_hangs_while_new(void)
+{
+    struct embedded e;
+    embedded_open(&e);
+    sim_disk_hang(1, "/test/d3/superblock.new", true);
+    CHECK_OK(chunk_service_start(e.s, "10.0.0.1:1", &e.t.c.io, e.t.c.metadata));
+    for (size_t i = 0; i < DISKS; i++)
+        CHECK(i == 2 || becomes(&e, i, true));
+    sys_sleep_until(sys_now() + 10 * SYS_SECOND);
+    for (size_t i = 0; i < DISKS; i++)
+        CHECK(i == 2 || up_becomes(&e, disk_status(&e, i).identity.id, true));
+    CHECK(!disk_status(&e, 2).registered);
+    sim_disk_hang(1, "/test/d3/superblock.new", false);
+    CHECK(becomes(&e, 2, true));
     embedded_stop(&e);
 }
 
@@ -541,6 +564,7 @@ static const struct test tests[] = {
     {"directories: new, mounted, foreign, another cluster's", directories},
     {"the embedded form calls functions", function_calls},
     {"one of the disks hangs", one_hangs},
+    {"a new disk hangs", one_hangs_while_new},
     {"a disk goes and comes back", goes_and_comes},
     {"a disk that is not there at the start comes later", comes_later},
     {"a disk is mounted over an empty one", mounted_over},
