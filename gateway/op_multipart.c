@@ -246,6 +246,10 @@ enum s3_error op_complete_upload(struct op *op)
     command.complete_upload = &body;
     Result *result = NULL;
     enum err e = op_execute(op, &command, &result);
+    if (e == ERR_TOO_BIG)
+        op->error.message =
+            "The parts add up to more than 5 TiB, or are stored in more than 24,000 "
+            "pieces. Upload the object again, in fewer and larger parts.";
     return e == OK ? respond_complete(op, result) : op_failed(op, e);
 }
 

@@ -13,7 +13,6 @@
 enum {
     TOMBSTONE_HEADER = 28,
     USED_BYTES = PARTS_MAX / 8 + 1,
-    RUNS_MAX = 200000, /* their list stays below a row's 8 MiB */
 };
 
 static void key_tombstone(struct key *k, const uint8_t *upload)
@@ -129,7 +128,7 @@ static enum err check_parts(const CompleteUpload *c, struct assembly *out)
     digest_free(md5);
     hex_encode(sum, sizeof sum, out->etag);
     snprintf(out->etag + 32, sizeof out->etag - 32, "-%zu", c->n_parts);
-    if (e == OK && (out->size > (uint64_t)OBJECT_BYTES_MAX || out->runs > RUNS_MAX))
+    if (e == OK && (out->size > (uint64_t)OBJECT_BYTES_MAX || out->runs > OBJECT_RUNS_MAX))
         e = ERR_TOO_BIG;
     return e;
 }

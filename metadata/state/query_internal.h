@@ -5,7 +5,10 @@
 #include "common/proto/query.pb-c.h"
 
 enum {
-    LIST_MAX = 1000,        /* entries of one page, whatever was asked for */
+    LIST_MAX = 1000, /* entries of one page, whatever was asked for */
+    /* A page that has so much ends there: with its last entry and what stands around the entries the
+     * answer stays below FRAME_BODY_MAX of common/rpc/frame.h. */
+    PAGE_BYTES = 900 * 1024,
     CHUNKS_MAX_PAGE = 4096, /* of chunk and repair lists */
     STATUS_COUNT_MAX = 100000,
 };
@@ -16,7 +19,8 @@ struct query {
     struct arena *arena;
     Answer *answer;
     const struct timeouts *timeouts;
-    enum err error; /* of the store: sticks, nothing is found any more */
+    enum err error;    /* of the store: sticks, nothing is found any more */
+    size_t page_bytes; /* the packed size of the entries that the page has */
 };
 
 bool query_get(struct query *q, const struct key *key, struct kv_slice *value);
@@ -42,6 +46,15 @@ bool walk_here(struct walk *w, struct kv_slice *key, struct kv_slice *value);
 uint64_t walk_count(struct query *q, const struct key *prefix);
 
 ProtobufCBinaryData query_copy(struct query *q, const void *data, size_t n);
+/* One more entry of the page, of n packed bytes. */
+static inline void page_add(struct query *q, size_t n)
+{
+    q->page_bytes += n + 6; /* its tag and length */
+}
+static inline bool page_full(const struct query *q)
+{
+    return q->page_bytes >= PAGE_BYTES;
+}
 static inline size_t page_size(uint32_t asked, size_t most)
 {
     return asked < most ? asked : most;

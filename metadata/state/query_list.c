@@ -3,7 +3,10 @@
  *
  * A page resumes behind `after`, which is an entry's key or a common prefix of the page before; a
  * text that begins with the prefix and whose first delimiter behind it ends the text is taken for a
- * common prefix: everything that begins with it is passed. */
+ * common prefix: everything that begins with it is passed.
+ *
+ * Entries have what a listing shows of a row and no more, and a page ends early when it has PAGE_BYTES:
+ * an answer is one message, whatever keys and parts are like. */
 #include "metadata/state/query_internal.h"
 
 struct listing {
@@ -105,7 +108,7 @@ static enum step listing_next(struct listing *l, uint8_t *text, size_t *n, struc
         l->query->error = ERR_CORRUPT;
         return STEP_END;
     }
-    if (l->count == l->most) {
+    if (l->count == l->most || page_full(l->query)) {
         answer->truncated = l->most > 0;
         return STEP_END;
     }
@@ -115,6 +118,7 @@ static enum step listing_next(struct listing *l, uint8_t *text, size_t *n, struc
     if (up == 0)
         return STEP_ENTRY;
     answer->prefixes[answer->n_prefixes++] = l->last;
+    page_add(l->query, l->last.len);
     if (!seek_past_prefix(l, text, up))
         return STEP_END;
     return STEP_PREFIX;
@@ -125,6 +129,34 @@ static void listing_end(struct listing *l)
     if (l->query->answer->truncated)
         l->query->answer->next = l->last;
     walk_release(&l->walk);
+}
+
+/* Not its headers, metadata and checksums: a thousand of those do not fit into an answer. */
+static ObjectHead *listed_head(struct query *q, const ObjectHead *stored)
+{
+    ObjectHead *head = arena_alloc(q->arena, sizeof *head);
+    object_head__init(head);
+    head->size = stored->size;
+    head->etag = stored->etag;
+    head->modified = stored->modified;
+    head->version = stored->version;
+    head->delete_marker = stored->delete_marker;
+    return head;
+}
+
+static bool add_object(struct listing *l, struct kv_slice value)
+{
+    struct query *q = l->query;
+    ObjectHead *stored;
+    if (!query_unpack(q, &object_head__descriptor, value, &stored))
+        return false;
+    ObjectEntry *entry = arena_alloc(q->arena, sizeof *entry);
+    object_entry__init(entry);
+    entry->key = l->last;
+    entry->head = listed_head(q, stored);
+    q->answer->objects[q->answer->n_objects++] = entry;
+    page_add(q, object_entry__get_packed_size(entry));
+    return true;
 }
 
 enum err query_list_objects(struct query *q, const ListObjects *c)
@@ -146,12 +178,8 @@ enum err query_list_objects(struct query *q, const ListObjects *c)
     for (enum step s; (s = listing_next(&l, text, &n, &value, &rest)) != STEP_END;) {
         if (s == STEP_PREFIX)
             continue;
-        ObjectEntry *entry = arena_alloc(q->arena, sizeof *entry);
-        object_entry__init(entry);
-        entry->key = l.last;
-        if (!query_unpack(q, &object_head__descriptor, value, &entry->head))
+        if (!add_object(&l, value))
             break;
-        answer->objects[answer->n_objects++] = entry;
         seek_past_key(&l, text, n); /* its older versions */
     }
     listing_end(&l);
@@ -203,13 +231,28 @@ enum err query_list_uploads(struct query *q, const ListUploads *c)
         key_read_raw(&rest, upload, sizeof upload);
         entry->key = l.last;
         entry->upload = last = query_copy(q, upload, sizeof upload);
+        entry->head = NULL; /* no part of a listing */
         answer->uploads[answer->n_uploads++] = entry;
+        page_add(q, upload_entry__get_packed_size(entry));
         walk_next(&l.walk);
     }
     listing_end(&l);
     if (answer->truncated)
         answer->next_upload = last;
     return OK;
+}
+
+static bool add_part(struct query *q, const ListParts *c, struct kv_slice value)
+{
+    PartInfo *part;
+    if (!query_unpack(q, &part_info__descriptor, value, &part))
+        return false;
+    part->n_checksums = 0;
+    if (!c->want_runs)
+        part->n_runs = 0;
+    q->answer->parts[q->answer->n_parts++] = part;
+    page_add(q, part_info__get_packed_size(part));
+    return true;
 }
 
 enum err query_list_parts(struct query *q, const ListParts *c)
@@ -239,13 +282,12 @@ enum err query_list_parts(struct query *q, const ListParts *c)
         key_part(&key, c->upload.data, UINT32_MAX);
     walk_seek(&w, &key);
     for (; walk_here(&w, &row, &value); walk_next(&w)) {
-        if (answer->n_parts == most) {
+        if (answer->n_parts == most || page_full(q)) {
             answer->truncated = most > 0;
             break;
         }
-        if (!query_unpack(q, &part_info__descriptor, value, &answer->parts[answer->n_parts]))
+        if (!add_part(q, c, value))
             break;
-        answer->n_parts++;
     }
     walk_release(&w);
     return OK;

@@ -67,6 +67,9 @@ enum {
     STATE_PG_BITS_MAX = POOL_PG_BITS_DEFAULT_MAX,
     MAP_DELTAS_KEPT = 1000,
     PARTS_MAX = 10000,
+    /* Chunk runs of one object. A run packs into at most 41 bytes, and all of them, with the sizes of
+     * 10,000 parts and the head, are one answer: at most FRAME_BODY_MAX of common/rpc/frame.h. */
+    OBJECT_RUNS_MAX = 24000,
     PART_LEAST_BYTES = 5 << 20,
 };
 #define OBJECT_BYTES_MAX (INT64_C(5) << 40)

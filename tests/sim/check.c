@@ -238,6 +238,7 @@ static void count_uploads(struct checking *c, ProtobufCBinaryData bucket)
         parts.key = a->uploads[i]->key;
         parts.upload = a->uploads[i]->upload;
         parts.max = 1000;
+        parts.want_runs = true;
         Answer *p = ask(c, &of);
         for (size_t n = 0; p && n < p->n_parts; n++)
             count_runs(c, p->parts[n]->runs, p->parts[n]->n_runs);
