@@ -39,55 +39,78 @@ static void write_error(struct xml_writer *w, const struct s3_delete_entry *entr
     xml_close(w);
 }
 
+/* A list on its way. */
+struct deletion {
+    struct op *op;
+    uint64_t bucket;
+    bool quiet;
+    struct xml_writer *w;
+    size_t decided;   /* keys of which metadata has said what becomes of them */
+    enum err stopped; /* metadata did not carry out a command, and is asked no more */
+};
+
+/* Every command may take as long as metadata may take to answer, and a client waits for all: after one
+ * that failed the others would fail alike. */
+static enum err execute(struct deletion *d, Command *command, size_t n)
+{
+    Result *result = NULL;
+    if (d->stopped != OK)
+        return d->stopped;
+    enum err e = op_execute(d->op, command, &result);
+    if (e != OK && s3_error_status(s3_error_from(e)) >= 500)
+        d->stopped = e;
+    else
+        d->decided += n;
+    return e;
+}
+
 /* One command for some keys; what each came to goes into the answer. */
-static void delete_group(struct op *op, uint64_t bucket, const struct s3_delete_entry *entries,
-                         size_t n, const Conditions *conditions, bool quiet, struct xml_writer *w)
+static void delete_group(struct deletion *d, const struct s3_delete_entry *entries, size_t n,
+                         const Conditions *conditions)
 {
     ProtobufCBinaryData keys[KEYS_PER_COMMAND];
     for (size_t i = 0; i < n; i++)
         keys[i] = op_bytes(entries[i].key, entries[i].key_n);
     DeleteObjects body = DELETE_OBJECTS__INIT;
-    body.bucket = bucket;
+    body.bucket = d->bucket;
     body.keys = keys;
     body.n_keys = n;
     body.conditions = (Conditions *)(uintptr_t)conditions;
     Command command = COMMAND__INIT;
     command.body_case = COMMAND__BODY_DELETE_OBJECTS;
     command.delete_objects = &body;
-    Result *result = NULL;
-    enum err e = op_execute(op, &command, &result);
+    enum err e = execute(d, &command, n);
     for (size_t i = 0; i < n; i++) {
         if (e != OK) {
-            write_error(w, &entries[i], s3_error_from(e));
-        } else if (!quiet) {
-            xml_open(w, "Deleted", NULL);
-            xml_text_n(w, "Key", entries[i].key, entries[i].key_n);
-            xml_close(w);
+            write_error(d->w, &entries[i], s3_error_from(e));
+        } else if (!d->quiet) {
+            xml_open(d->w, "Deleted", NULL);
+            xml_text_n(d->w, "Key", entries[i].key, entries[i].key_n);
+            xml_close(d->w);
         }
     }
 }
 
 /* Keys that stand alone (with a condition), that cannot be deleted, or in groups. */
-static void delete_all(struct op *op, uint64_t bucket, const struct s3_delete *d,
-                       struct xml_writer *w)
+static void delete_all(struct deletion *d, const struct s3_delete *list)
 {
     struct s3_delete_entry group[KEYS_PER_COMMAND];
     size_t n = 0;
-    for (size_t i = 0; i < d->entries_n; i++) {
-        const struct s3_delete_entry *entry = &d->entries[i];
+    for (size_t i = 0; i < list->entries_n; i++) {
+        const struct s3_delete_entry *entry = &list->entries[i];
         if (entry->key_n > S3_KEY_MAX) {
-            write_error(w, entry, S3_KEY_TOO_LONG);
+            write_error(d->w, entry, S3_KEY_TOO_LONG);
         } else if (entry->version && strcmp(entry->version, "null") != 0) {
-            write_error(w, entry, S3_NO_SUCH_VERSION);
+            write_error(d->w, entry, S3_NO_SUCH_VERSION);
         } else if (entry->etag) {
             Conditions conditions = CONDITIONS__INIT;
             conditions.if_match_etag = op_text(entry->etag);
-            delete_group(op, bucket, entry, 1, &conditions, d->quiet, w);
+            delete_group(d, entry, 1, &conditions);
         } else {
             group[n++] = *entry;
         }
-        if (n == KEYS_PER_COMMAND || (n > 0 && i + 1 == d->entries_n)) {
-            delete_group(op, bucket, group, n, NULL, d->quiet, w);
+        if (n == KEYS_PER_COMMAND || (n > 0 && i + 1 == list->entries_n)) {
+            delete_group(d, group, n, NULL);
             n = 0;
         }
     }
@@ -96,20 +119,23 @@ static void delete_all(struct op *op, uint64_t bucket, const struct s3_delete *d
 enum s3_error op_delete_objects(struct op *op)
 {
     BucketInfo *bucket;
-    struct s3_delete d;
+    struct s3_delete list;
     char *text = NULL;
     size_t n = 0;
     enum s3_error s = op_find_bucket(op, &bucket, NULL);
     if (s == S3_OK)
         s = body_whole(op->exchange, &op->auth, DELETE_BODY_MAX, true, &text, &n);
     if (s == S3_OK)
-        s = s3_delete_parse(op->arena, text, n, &d);
+        s = s3_delete_parse(op->arena, text, n, &list);
     if (s != S3_OK)
         return s;
     struct xml_writer w;
     xml_writer_init(&w, op->arena);
     xml_open(&w, "DeleteResult", S3_XMLNS);
-    delete_all(op, bucket->id, &d, &w);
+    struct deletion d = {.op = op, .bucket = bucket->id, .quiet = list.quiet, .w = &w};
+    delete_all(&d, &list);
+    if (d.stopped != OK && d.decided == 0)
+        return op_failed(op, d.stopped);
     xml_close(&w);
     return op_respond_xml(op, &w);
 }
