@@ -217,7 +217,11 @@ static void drop_former(const struct chunk_io *io, const struct request_context 
 enum err object_follow(const struct chunk_io *io, const struct request_context *request,
                        int64_t began, struct object_written *written)
 {
-    enum err e = map_cache_refresh(io->map, request, 0);
+    /* The request may have hours left; the commit before and the one behind have this much. */
+    struct request_context fetch = *request;
+    if (fetch.deadline > sys_now() + io->timeouts.metadata_call)
+        fetch.deadline = sys_now() + io->timeouts.metadata_call;
+    enum err e = map_cache_refresh(io->map, &fetch, 0);
     for (size_t i = 0; e == OK && i < written->durable_count; i++) {
         ChunkDurable *d = written->durable[i];
         struct chunk_id id = {.sequence = d->sequence};

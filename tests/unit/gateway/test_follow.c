@@ -171,9 +171,32 @@ static void nothing_to_follow(void)
     close_scene(&s);
 }
 
+/* A write may take hours, but not because no metadata server says where its slots are now. */
+static void nobody_to_ask(void)
+{
+    static struct scene s;
+    struct arena arena;
+    struct object_written written;
+    arena_init(&arena);
+    open_scene(&s);
+    const struct object_source source = {.read = read_bytes, .arg = &s};
+    struct request_context request = world_ask();
+    int64_t began = log_time(&s);
+    CHECK_EQ(object_write(&s.t.c.io, &request, s.t.pool, SIZE, began, &source, &arena, &written),
+             S3_OK);
+    sim_crash(s.w.metadata_pid);
+    int64_t now = sys_now();
+    request.deadline = now + s.t.c.timeouts.max_write_age;
+    CHECK(object_follow(&s.t.c.io, &request, began, &written) != OK);
+    CHECK(sys_now() - now < 2 * s.t.c.timeouts.metadata_call);
+    arena_release(&arena);
+    close_scene(&s);
+}
+
 static const struct test tests[] = {
     {"a PUT follows its slots", a_put_follows},
     {"nothing to follow", nothing_to_follow},
+    {"nobody to ask", nobody_to_ask},
     {0},
 };
 SUITE("following slots", tests)
