@@ -207,17 +207,32 @@ static void count_begin(struct gateway *g)
     sys_mutex_unlock(&g->lock);
 }
 
+static enum gateway_outcome outcome_of(enum s3_error e)
+{
+    if (e == S3_OK)
+        return GATEWAY_ANSWERED;
+    if (e == S3_CLIENT_GONE)
+        return GATEWAY_GONE;
+    int status = s3_error_status(e);
+    return status < 400 ? GATEWAY_ANSWERED : status < 500 ? GATEWAY_REFUSED : GATEWAY_FAILED;
+}
+
+static uint64_t requests_of(const struct gateway_count *c)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < GATEWAY_OUTCOMES; i++)
+        n += c->requests[i];
+    return n;
+}
+
 static void count_end(struct gateway *g, enum s3_operation operation, enum s3_error e,
                       int64_t received)
 {
-    int status = e == S3_OK ? 200 : s3_error_status(e);
     int64_t took = sys_now() - received;
     struct gateway_count *c = &g->counts[operation];
     sys_mutex_lock(&g->lock);
     g->running--;
-    c->requests[status < 400   ? GATEWAY_ANSWERED
-                : status < 500 ? GATEWAY_REFUSED
-                               : GATEWAY_FAILED]++;
+    c->requests[outcome_of(e)]++;
     c->ns += took;
     sys_mutex_unlock(&g->lock);
 }
@@ -229,9 +244,7 @@ size_t gateway_counts(struct gateway *g, struct gateway_count *out, size_t max, 
     *running = g->running;
     for (int i = 0; i < S3_OPERATIONS && n < max; i++) {
         const struct gateway_count *c = &g->counts[i];
-        if (c->requests[GATEWAY_ANSWERED] + c->requests[GATEWAY_REFUSED] +
-                c->requests[GATEWAY_FAILED] ==
-            0)
+        if (requests_of(c) == 0)
             continue;
         out[n] = *c;
         out[n++].operation = s3_operation_name((enum s3_operation)i);

@@ -30,7 +30,13 @@ void gateway_free(struct gateway *g); /* no request may be running */
 void gateway_handle(struct http_exchange *e, void *app);
 
 /* What has been asked since the start, by operation. */
-enum gateway_outcome { GATEWAY_ANSWERED, GATEWAY_REFUSED, GATEWAY_FAILED, GATEWAY_OUTCOMES };
+enum gateway_outcome {
+    GATEWAY_ANSWERED,
+    GATEWAY_REFUSED, /* 4xx */
+    GATEWAY_FAILED,  /* 5xx, or cut in its body */
+    GATEWAY_GONE,    /* the client left before the end */
+    GATEWAY_OUTCOMES
+};
 enum { GATEWAY_COUNTS_MAX = 96 };
 struct gateway_count {
     const char *operation; /* "PutObject" */

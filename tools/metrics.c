@@ -143,14 +143,15 @@ static void tell_disks(struct server *s, struct metrics_text *t)
 
 static void tell_gateway(struct server *s, struct metrics_text *t)
 {
-    static const char *const outcomes[GATEWAY_OUTCOMES] = {"answered", "refused", "failed"};
+    static const char *const outcomes[GATEWAY_OUTCOMES] = {"answered", "refused", "failed", "gone"};
     struct gateway_count *counts = sys_alloc(GATEWAY_COUNTS_MAX * sizeof *counts);
     uint64_t running;
     size_t n = gateway_counts(s->gateway, counts, GATEWAY_COUNTS_MAX, &running);
     metrics_family(t, "cairn_gateway_requests_running", "gauge", "Requests being answered.");
     metrics_sample(t, "cairn_gateway_requests_running", NULL, (double)running);
-    metrics_family(t, "cairn_gateway_requests_total", "counter",
-                   "Requests by outcome: answered, refused (4xx), failed (5xx).");
+    metrics_family(
+        t, "cairn_gateway_requests_total", "counter",
+        "Requests by outcome: answered, refused (4xx), failed (5xx), gone (by the client).");
     for (size_t i = 0; i < n; i++)
         for (size_t o = 0; o < GATEWAY_OUTCOMES; o++) {
             const struct metrics_label labels[] = {
@@ -166,6 +167,30 @@ static void tell_gateway(struct server *s, struct metrics_text *t)
                        (double)counts[i].ns / 1e9);
     }
     sys_free(counts);
+}
+
+/* What the HTTP edge sees, and answers before there is an operation. */
+static void tell_edge(struct server *s, struct metrics_text *t)
+{
+    struct http_server_stats stats;
+    http_server_stats(s->http, &stats);
+    const struct {
+        const char *name, *type, *help;
+        double value;
+    } told[] = {
+        {"cairn_gateway_connections", "gauge", "Open connections of clients.",
+         (double)stats.connections},
+        {"cairn_gateway_edge_refused_total", "counter",
+         "Requests refused unread: too many connections (503), malformed or too long (400, 414, "
+         "431).",
+         (double)stats.refused},
+        {"cairn_gateway_edge_reaped_total", "counter",
+         "Connections cut because the client was too slow.", (double)stats.reaped},
+    };
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
+        metrics_family(t, told[i].name, told[i].type, told[i].help);
+        metrics_sample(t, told[i].name, NULL, told[i].value);
+    }
 }
 
 /* ---- metadata ---- */
@@ -282,6 +307,8 @@ static void handle(struct http_exchange *e, void *app)
         tell_disks(s, &t);
     if (s->gateway)
         tell_gateway(s, &t);
+    if (s->http)
+        tell_edge(s, &t);
     if (s->member_count > 0)
         tell_members(s, &t);
     if (s->metadata_servers[0]) /* they ask one another over their addresses */

@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
 
 from cluster import Cluster, check, run, wait_until
@@ -17,7 +18,7 @@ from workload import connect
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 SAMPLE = re.compile(rf"({NAME})(?:\{{((?:{NAME}=\"(?:[^\"\\\n]|\\[\\n\"])*\",?)+)\}})? (\S+)")
-OBJECTS, SIZE = 10, 200_000
+OBJECTS, SIZE, LONG = 10, 200_000, 32 << 20
 
 
 def fetch(target, path="/metrics", method="GET"):
@@ -68,6 +69,26 @@ class Metrics:
         return values
 
 
+def check_edge(metrics, s3):
+    """What never becomes an operation, and a download that is cancelled."""
+    s3.put_object(Bucket="counted", Key="long", Body=bytes(LONG))
+    body = s3.get_object(Bucket="counted", Key="long")["Body"]
+    body.read(1)
+    check(total(metrics.of("gateway"), "cairn_gateway_connections") >= 1, "it is a connection")
+    body.close()
+    where = urllib.parse.urlsplit(s3.meta.endpoint_url)
+    with socket.create_connection((where.hostname, where.port), timeout=10) as connection:
+        connection.sendall(b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: gateway\r\n\r\n")
+        check(b" 414 " in connection.recv(100), "the target is too long")
+
+    def told():
+        now = metrics.of("gateway")
+        return (total(now, "cairn_gateway_requests_total", 'operation="GetObject",outcome="gone"') == 1 and
+                total(now, "cairn_gateway_edge_refused_total") == 1 and
+                total(now, "cairn_gateway_edge_reaped_total") == 0)
+    wait_until(told, 20, "the edge's figures are told")
+
+
 def told_by_all():
     with Cluster(metadata=3, disks=6) as cluster:
         metrics = Metrics(cluster)
@@ -95,6 +116,7 @@ def told_by_all():
         check(total(gateway, requests, 'operation="GetObject",outcome="answered"') == OBJECTS, f"{gateway}")
         check(total(gateway, requests, 'operation="GetObject",outcome="refused"') == 1, f"{gateway}")
         check(total(gateway, "cairn_gateway_request_seconds_total") > 0, f"{gateway}")
+        check_edge(metrics, s3)
         metadata = metrics.of("metadata")
         check(total(metadata, "cairn_metadata_up") == 3 and total(metadata, "cairn_metadata_leads") == 1, f"{metadata}")
         check(total(metadata, "cairn_health") == 0, "the cluster is well")
