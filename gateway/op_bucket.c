@@ -4,13 +4,44 @@
 
 /* Buckets: create, delete, head, location, list; and what clients probe before they work. */
 
-enum { CONFIGURATION_MAX = 64 * 1024 };
+enum { CONFIGURATION_MAX = 64 * 1024, BUCKETS_MAX = 10000 };
+
+static void write_buckets(struct xml_writer *w, const Answer *answer)
+{
+    for (size_t i = 0; i < answer->n_buckets; i++) {
+        const BucketInfo *b = answer->buckets[i];
+        xml_open(w, "Bucket", NULL);
+        xml_text_n(w, "Name", b->name.data, b->name.len);
+        xml_time(w, "CreationDate", b->created);
+        xml_close(w);
+    }
+}
+
+/* As many buckets as are asked for, from as many pages as metadata gives them in; *last: the answer that
+ * says whether there are more. */
+static enum s3_error list_all(struct op *op, ListBuckets *list, struct xml_writer *w, Answer **last)
+{
+    Query query = QUERY__INIT;
+    query.body_case = QUERY__BODY_LIST_BUCKETS;
+    query.list_buckets = list;
+    do {
+        enum err e = op_query(op, &query, last);
+        if (e != OK)
+            return op_failed(op, e);
+        if ((*last)->n_buckets > list->max)
+            return S3_INTERNAL_ERROR;
+        write_buckets(w, *last);
+        list->max -= (uint32_t)(*last)->n_buckets;
+        list->after = (*last)->next;
+    } while ((*last)->truncated && (*last)->n_buckets > 0 && list->max > 0);
+    return S3_OK;
+}
 
 enum s3_error op_list_buckets(struct op *op)
 {
     uint64_t max = 0;
-    enum s3_error s = s3_request_number(&op->request, "max-buckets", 10000, &max);
-    if (s != S3_OK || max == 0 || max > 10000)
+    enum s3_error s = s3_request_number(&op->request, "max-buckets", BUCKETS_MAX, &max);
+    if (s != S3_OK || max == 0 || max > BUCKETS_MAX)
         return S3_INVALID_ARGUMENT;
     const char *prefix = s3_request_param(&op->request, "prefix");
     const char *token = s3_request_param(&op->request, "continuation-token");
@@ -19,13 +50,7 @@ enum s3_error op_list_buckets(struct op *op)
     list.prefix = op_text(prefix ? prefix : "");
     list.after = op_text(token ? token : "");
     list.max = (uint32_t)max;
-    Query query = QUERY__INIT;
-    query.body_case = QUERY__BODY_LIST_BUCKETS;
-    query.list_buckets = &list;
     Answer *answer = NULL;
-    enum err e = op_query(op, &query, &answer);
-    if (e != OK)
-        return op_failed(op, e);
     struct xml_writer w;
     xml_writer_init(&w, op->arena);
     xml_open(&w, "ListAllMyBucketsResult", S3_XMLNS);
@@ -34,13 +59,9 @@ enum s3_error op_list_buckets(struct op *op)
     xml_text(&w, "DisplayName", op->user.name);
     xml_close(&w);
     xml_open(&w, "Buckets", NULL);
-    for (size_t i = 0; i < answer->n_buckets; i++) {
-        const BucketInfo *b = answer->buckets[i];
-        xml_open(&w, "Bucket", NULL);
-        xml_text_n(&w, "Name", b->name.data, b->name.len);
-        xml_time(&w, "CreationDate", b->created);
-        xml_close(&w);
-    }
+    s = list_all(op, &list, &w, &answer);
+    if (s != S3_OK)
+        return s;
     xml_close(&w);
     if (answer->truncated)
         xml_text_n(&w, "ContinuationToken", answer->next.data, answer->next.len);
