@@ -79,6 +79,8 @@ enum s3_error op_pool(struct op *op, const BucketInfo *bucket, uint32_t *pool);
 enum s3_error op_failed(struct op *op, enum err e);
 /* Says why object_write answered "not now". */
 void op_not_written(struct op *op, enum s3_error s);
+/* encoding-type of a listing: whether keys are to be given URL-encoded. */
+enum s3_error op_url_encoding(struct op *op, bool *url);
 /* If-Match and If-None-Match of a write. */
 enum s3_error op_write_conditions(struct op *op, Conditions *out);
 /* amz-sdk-invocation-id and the attempt number, with the request's fingerprint; NULL: none. */

@@ -224,6 +224,13 @@ SdkRetry *op_sdk_retry(struct op *op, uint64_t bucket, const void *digest, size_
     return retry;
 }
 
+enum s3_error op_url_encoding(struct op *op, bool *url)
+{
+    const char *encoding = s3_request_param(&op->request, "encoding-type");
+    *url = encoding && text_equal_fold(encoding, "url");
+    return !encoding || !encoding[0] || *url ? S3_OK : S3_INVALID_ARGUMENT;
+}
+
 enum err op_commit(struct op *op, Command *command, struct object_written *written, int64_t began,
                    Result **result)
 {

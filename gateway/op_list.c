@@ -15,16 +15,13 @@ struct listing {
 
 static enum s3_error parse(struct op *op, struct listing *l)
 {
-    const char *encoding = s3_request_param(&op->request, "encoding-type");
     const char *prefix = s3_request_param(&op->request, "prefix");
     const char *delimiter = s3_request_param(&op->request, "delimiter");
     l->prefix = prefix ? prefix : "";
     l->delimiter = delimiter ? delimiter : "";
-    if (encoding && text_equal_fold(encoding, "url"))
-        l->url = true;
-    else if (encoding && encoding[0])
-        return S3_INVALID_ARGUMENT;
-    enum s3_error s = s3_request_number(&op->request, "max-keys", S3_PAGE_MAX, &l->max);
+    enum s3_error s = op_url_encoding(op, &l->url);
+    if (s == S3_OK)
+        s = s3_request_number(&op->request, "max-keys", S3_PAGE_MAX, &l->max);
     if (s == S3_OK && l->max > S3_PAGE_MAX)
         l->max = S3_PAGE_MAX;
     return s;

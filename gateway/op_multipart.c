@@ -348,12 +348,13 @@ enum s3_error op_list_uploads(struct op *op)
                *delimiter = s3_request_param(r, "delimiter");
     const char *key = s3_request_param(r, "key-marker");
     const char *marker = s3_request_param(r, "upload-id-marker");
-    const char *encoding = s3_request_param(r, "encoding-type");
-    bool url = encoding && text_equal_fold(encoding, "url");
+    bool url;
     uint64_t max = 0;
     uint8_t *id = arena_alloc(op->arena, UPLOAD_ID_BYTES);
     ListUploads list = LIST_UPLOADS__INIT;
-    enum s3_error s = s3_request_number(r, "max-uploads", S3_PAGE_MAX, &max);
+    enum s3_error s = op_url_encoding(op, &url);
+    if (s == S3_OK)
+        s = s3_request_number(r, "max-uploads", S3_PAGE_MAX, &max);
     if (s == S3_OK && marker && marker[0]) {
         if (hex_decode(marker, strlen(marker), id, UPLOAD_ID_BYTES) != OK)
             s = S3_INVALID_ARGUMENT;

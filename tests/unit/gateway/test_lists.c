@@ -68,8 +68,36 @@ static void many(void)
     world_stop(&w);
 }
 
+/* All three lists of keys know the same encodings. */
+static void encodings(void)
+{
+    struct world w = {.chunk_count = 4, .k = 2, .m = 1};
+    struct world_test t = {0};
+    static const struct {
+        const char *target;
+        int status;
+    } asked[] = {
+        {"/test?encoding-type=url", 200},
+        {"/test?encoding-type=base64", 400},
+        {"/test?encoding-type=url&list-type=2", 200},
+        {"/test?encoding-type=base64&list-type=2", 400},
+        {"/test?encoding-type=URL&uploads=", 200},
+        {"/test?encoding-type=&uploads=", 200},
+        {"/test?encoding-type=base64&uploads=", 400},
+    };
+    world_start(&w);
+    world_open(&t, &w);
+    struct gateway *g = kit_open(&t);
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++)
+        CHECK_EQ(kit_send(g, "GET", asked[i].target, NULL, 0, NULL, 0, NULL), asked[i].status);
+    gateway_free(g);
+    world_client_close(&t.c);
+    world_stop(&w);
+}
+
 static const struct test tests[] = {
     {"many buckets", many},
+    {"encodings", encodings},
     {0},
 };
 SUITE("gateway lists", tests)
