@@ -267,7 +267,7 @@ static enum s3_error run(struct op *op)
     if (e == S3_OK)
         return e;
     op->error.error = e;
-    if (http_responded(op->exchange))
+    if (http_responded(op->exchange) && !http_kept_alive(op->exchange))
         http_abort(op->exchange);
     else
         s3_respond_error(op->exchange, &op->ids, &op->error);
@@ -288,6 +288,7 @@ void gateway_handle(struct http_exchange *exchange, void *app)
     op->data.deadline = http->received + op->gateway->config.timeouts.max_write_age;
     op->data.client = http_socket(exchange);
     op->context.trace = op->data.trace;
+    op->heard = http->received;
     s3_ids_new(&op->ids);
     count_begin(op->gateway);
     enum s3_error e = run(op);

@@ -43,6 +43,7 @@ struct op {
     struct request_context context; /* of metadata calls: short */
     struct request_context data;    /* of shard traffic: as long as a read or write may take */
     struct s3_error_detail error;   /* what to answer when an operation returns not S3_OK */
+    int64_t heard;                  /* when the client was last sent something; see op_keepalive */
 };
 
 /* An operation answers by itself and returns S3_OK, or has not answered and says why not. */
@@ -96,6 +97,10 @@ void op_refused(struct op *op, enum err e, const Result *result,
 /* An initialised answer's header list. */
 void op_headers(struct op *op, struct http_headers *h);
 enum s3_error op_respond_empty(struct op *op, int status, struct http_headers *h);
+/* Called now and then by what may take minutes, once nothing but its end is unknown: whenever the client
+ * has heard nothing for answer_keepalive it is sent a space, the first one behind a status of 200. Then
+ * op_respond_xml ends the answer, and an error is an XML document in it. ERR_CLIENT_GONE. */
+enum err op_keepalive(struct op *op);
 /* A command that has no more to say than that it held: 204. */
 enum s3_error op_execute_empty(struct op *op, Command *command);
 enum s3_error op_respond_xml(struct op *op, struct xml_writer *w);

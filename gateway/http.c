@@ -225,6 +225,11 @@ enum err http_keepalive_space(struct http_exchange *e, const struct http_headers
     return e->failed;
 }
 
+bool http_kept_alive(const struct http_exchange *e)
+{
+    return e->spaced;
+}
+
 void http_abort(struct http_exchange *e)
 {
     e->aborted = true;

@@ -88,10 +88,11 @@ bool http_responded(const struct http_exchange *e);
 /* Copies the bytes on their way out; may wait for the client. Small pieces are gathered, from
  * 32 KiB on a piece is on its way when this returns. */
 enum err http_body_write(struct http_exchange *e, const void *data, size_t n) MUST_USE;
-/* For an answer that takes long (CompleteMultipartUpload): the first call answers 200 with chunked
+/* For an answer that takes long (CopyObject): the first call answers 200 with chunked
  * application/xml and these headers, each call sends a space. From then on http_respond is over: write
- * the result, or the error as XML. */
+ * the result, or the error as XML, without an XML declaration: that would have to come first. */
 enum err http_keepalive_space(struct http_exchange *e, const struct http_headers *headers) MUST_USE;
+bool http_kept_alive(const struct http_exchange *e); /* it has answered */
 /* After http_respond: cuts the connection, so that the client sees a short body, never a wrong one.
  * A handler that returns having written too little does the same. */
 void http_abort(struct http_exchange *e);

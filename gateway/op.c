@@ -262,6 +262,17 @@ enum s3_error op_respond_empty(struct op *op, int status, struct http_headers *h
     return http_respond(op->exchange, status, h, 0) == OK ? S3_OK : S3_CLIENT_GONE;
 }
 
+enum err op_keepalive(struct op *op)
+{
+    struct http_headers h;
+    int64_t now = sys_now();
+    if (now - op->heard < op->gateway->config.timeouts.answer_keepalive)
+        return OK;
+    op->heard = now;
+    op_headers(op, &h);
+    return http_keepalive_space(op->exchange, &h) == OK ? OK : ERR_CLIENT_GONE;
+}
+
 enum s3_error op_execute_empty(struct op *op, Command *command)
 {
     Result *result = NULL;

@@ -3,9 +3,11 @@
 #include "gateway/gateway_internal.h"
 
 /* CopyObject. A copy rewrites the bytes: no two rows share a write id (hazard 15). Only a copy onto
- * itself rewrites the row alone. */
+ * itself rewrites the row alone. 5 GiB take longer than SDKs wait in silence: while the bytes go their way
+ * the answer is begun and kept alive. */
 
 struct copy_source {
+    struct op *op;
     struct object_reader *reader;
     struct digest *md5;
     const uint8_t *data; /* what the reader gave last */
@@ -17,6 +19,8 @@ static enum s3_error read_source(void *arg, void *out, size_t max, size_t *n)
 {
     struct copy_source *c = arg;
     *n = 0;
+    if (op_keepalive(c->op) != OK)
+        return S3_CLIENT_GONE;
     while (*n < max) {
         if (c->n == 0) {
             const void *data;
@@ -41,7 +45,7 @@ static enum s3_error store(struct op *op, const ObjectBody *from, uint64_t offse
                            uint32_t pool, int64_t began, uint32_t inline_max, ObjectBody *body,
                            struct object_written *written, uint8_t md5[MD5_BYTES])
 {
-    struct copy_source c = {0};
+    struct copy_source c = {.op = op};
     object_body__init(body);
     memset(written, 0, sizeof *written);
     enum err e =

@@ -63,16 +63,17 @@ void s3_respond_error(struct http_exchange *e, const struct s3_ids *ids,
         (void)!http_respond(e, status, &h, 0);
         return;
     }
-    http_headers_add(&h, "Content-Type", "application/xml");
     xml_writer_init(&w, r->arena);
     s3_error_xml(&w, ids, d, r->path);
-    if (http_respond(e, status, &h, (int64_t)w.n) == OK && http_body_write(e, w.text, w.n))
+    if (s3_respond_xml(e, status, &h, &w) != OK)
         return; /* the client has gone: nobody is left to tell */
 }
 
 enum err s3_respond_xml(struct http_exchange *e, int status, struct http_headers *h,
                         const struct xml_writer *w)
 {
+    if (http_kept_alive(e)) /* the end of an answer that spaces have begun */
+        return http_body_write(e, w->text + w->root, w->n - w->root);
     http_headers_add(h, "Content-Type", "application/xml");
     enum err err = http_respond(e, status, h, (int64_t)w->n);
     return err ? err : http_body_write(e, w->text, w->n);

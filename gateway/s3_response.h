@@ -24,13 +24,14 @@ struct s3_error_detail {
     const char *name, *value; /* one more element, e.g. "BucketName"; NULL: none */
 };
 /* Status, ids, XML body (none on HEAD, 304 and for S3_CLIENT_GONE, which is not answered). 503 has
- * Retry-After. Ignores that the client has gone. */
+ * Retry-After. After http_keepalive_space the XML alone: SDKs know errors behind a status of 200. Ignores
+ * that the client has gone. */
 void s3_respond_error(struct http_exchange *e, const struct s3_ids *ids,
                       const struct s3_error_detail *d);
 /* The error's XML alone, e.g. after http_keepalive_space. */
 void s3_error_xml(struct xml_writer *w, const struct s3_ids *ids, const struct s3_error_detail *d,
                   const char *resource);
-/* Whole XML answer; h has the ids already. */
+/* Whole XML answer; h has the ids already. After http_keepalive_space its end, without status and h. */
 enum err s3_respond_xml(struct http_exchange *e, int status, struct http_headers *h,
                         const struct xml_writer *w) MUST_USE;
 /* http_server_config.refusal_body for an S3 server; app is not used. */

@@ -67,6 +67,7 @@ void xml_writer_init(struct xml_writer *w, struct arena *arena)
     memset(w, 0, sizeof *w);
     w->arena = arena;
     put(w, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    w->root = w->n;
 }
 
 void xml_open_attribute(struct xml_writer *w, const char *name, const char *attribute,

@@ -12,6 +12,7 @@ struct xml_writer {
     struct arena *arena;
     char *text; /* NUL-terminated */
     size_t n, max;
+    size_t root; /* where the declaration ends */
     const char *open[XML_DEPTH_MAX];
     size_t depth;
 };

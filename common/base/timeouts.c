@@ -22,6 +22,7 @@ void timeouts_default(struct timeouts *t)
         .well_after = 30 * SECOND,
         .client_idle = 30 * SECOND,
         .http_headers = 10 * SECOND,
+        .answer_keepalive = 10 * SECOND,
         .straggler_grace = 1 * SECOND,
         .max_write_age = 12 * HOUR,
         .max_read_age = 24 * HOUR,

@@ -18,6 +18,7 @@ struct timeouts {
     int64_t well_after;       /* 30 s no slower than they are */
     int64_t client_idle;      /* 30 s */
     int64_t http_headers;     /* 10 s */
+    int64_t answer_keepalive; /* 10 s of silence while an object is copied */
     int64_t straggler_grace;  /* at most 1 s beyond k+1 shards */
     int64_t max_write_age;    /* 12 h, log time */
     int64_t max_read_age;     /* 24 h, log time */

@@ -39,21 +39,27 @@ static inline struct gateway *kit_open(struct world_test *t)
     return gateway_new(&config);
 }
 
-/* SigV4 over host, payload mode and date. A query has its canonical form in the target: "?delete=". */
-static inline void kit_sign(const char *method, const char *target, char date[TIME_TEXT],
-                            char out[KIT_TEXT])
+/* SigV4 over host, payload mode, date and, unless it is NULL, the source of a copy. A query has its
+ * canonical form in the target: "?delete=". */
+static inline void kit_sign(const char *method, const char *target, const char *source,
+                            char date[TIME_TEXT], char out[KIT_TEXT])
 {
     char iso[TIME_TEXT], canonical[KIT_TEXT], to_sign[KIT_TEXT], hash[65], day[9], signature[65];
     uint8_t key[SHA256_BYTES], digest[SHA256_BYTES];
+    char copy[KIT_TEXT / 4] = "";
+    const char *names = source ? "host;x-amz-content-sha256;x-amz-copy-source;x-amz-date"
+                               : "host;x-amz-content-sha256;x-amz-date";
     size_t path = strcspn(target, "?");
+    if (source)
+        snprintf(copy, sizeof copy, "x-amz-copy-source:%s\n", source);
     time_format_iso(sys_wall(), iso);
     snprintf(date, TIME_TEXT, "%.4s%.2s%.2sT%.2s%.2s%.2sZ", iso, iso + 5, iso + 8, iso + 11,
              iso + 14, iso + 17);
     snprintf(day, sizeof day, "%.8s", date);
     snprintf(canonical, sizeof canonical,
-             "%s\n%.*s\n%s\nhost:sim\nx-amz-content-sha256:UNSIGNED-PAYLOAD\nx-amz-date:%s\n\n"
-             "host;x-amz-content-sha256;x-amz-date\nUNSIGNED-PAYLOAD",
-             method, (int)path, target, target + path + (target[path] == '?'), date);
+             "%s\n%.*s\n%s\nhost:sim\nx-amz-content-sha256:UNSIGNED-PAYLOAD\n%sx-amz-date:%s\n\n"
+             "%s\nUNSIGNED-PAYLOAD",
+             method, (int)path, target, target + path + (target[path] == '?'), copy, date, names);
     digest_sha256(canonical, strlen(canonical), digest);
     hex_encode(digest, sizeof digest, hash);
     snprintf(to_sign, sizeof to_sign, "AWS4-HMAC-SHA256\n%s\n%s/us-east-1/s3/aws4_request\n%s",
@@ -63,11 +69,12 @@ static inline void kit_sign(const char *method, const char *target, char date[TI
     hex_encode(digest, sizeof digest, signature);
     snprintf(out, KIT_TEXT,
              "AWS4-HMAC-SHA256 Credential=%s/%s/us-east-1/s3/aws4_request, "
-             "SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=%s",
-             kit_access_key, day, signature);
+             "SignedHeaders=%s, Signature=%s",
+             kit_access_key, day, names, signature);
 }
 
-/* Runs an exchange whose body is set, signed, with extra headers, which nobody signs; the status. */
+/* Runs an exchange whose body is set, signed, with extra headers, of which only x-amz-copy-source is
+ * signed; the status. */
 static inline int kit_run(struct gateway *g, const char *method, const char *target,
                           const struct http_header *extra, size_t extra_n, struct http_memory *m)
 {
@@ -78,9 +85,13 @@ static inline int kit_run(struct gateway *g, const char *method, const char *tar
         {"x-amz-date", date},
         {"Authorization", authorization},
     };
-    kit_sign(method, target, date, authorization);
-    for (size_t i = 0; i < extra_n; i++)
+    const char *source = NULL;
+    for (size_t i = 0; i < extra_n; i++) {
         headers[4 + i] = extra[i];
+        if (strcmp(extra[i].name, "x-amz-copy-source") == 0)
+            source = extra[i].value;
+    }
+    kit_sign(method, target, source, date, authorization);
     m->method = method;
     m->target = target;
     m->headers = headers;
