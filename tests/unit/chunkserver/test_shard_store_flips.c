@@ -16,7 +16,7 @@ enum {
     GONE = 1,
     LINE = 16,
     ZEROS = 512,
-    MARGIN = 700
+    MARGIN = 280
 };
 
 struct sweep {
