@@ -5,6 +5,8 @@
 #include "common/base/text.h"
 #include "gateway/aws_chunked.h"
 
+#define CHECKSUM_HEADER "x-amz-checksum-"
+
 struct body {
     struct http_exchange *e;
     const struct sigv4_result *auth;
@@ -51,38 +53,49 @@ static enum s3_error checksum_value(struct body *b, const char *text)
     return S3_OK;
 }
 
-/* At most one, in a header or announced for the trailer. */
-static enum s3_error checksum_parse(struct body *b, const struct http_headers *h,
-                                    enum checksum_kind otherwise)
+/* The checksum that a header states: at most one. */
+static enum s3_error checksum_stated(const struct http_headers *h, enum checksum_kind *kind,
+                                     const char **value)
 {
-    static const char *const prefix = "x-amz-checksum-";
-    enum checksum_kind kind = CHECKSUM_NONE;
-    const char *value = NULL;
     for (int k = CHECKSUM_NONE + 1; k < CHECKSUM_KINDS; k++) {
-        char name[64];
-        memcpy(name, prefix, strlen(prefix) + 1);
+        char name[64] = CHECKSUM_HEADER;
         strcat(name, checksum_name((enum checksum_kind)k));
         const char *found = http_headers_get(h, name);
-        if (found && (value || http_headers_count(h, name) > 1))
+        if (found && (*value || http_headers_count(h, name) > 1))
             return S3_INVALID_REQUEST;
         if (found) {
-            value = found;
-            kind = (enum checksum_kind)k;
+            *value = found;
+            *kind = (enum checksum_kind)k;
         }
+    }
+    return S3_OK;
+}
+
+/* At most one, in a header or announced for the trailer. */
+static enum s3_error checksum_parse(struct body *b, const struct http_headers *h,
+                                    const struct body_config *c)
+{
+    enum checksum_kind kind = CHECKSUM_NONE, otherwise = c->otherwise;
+    const char *value = NULL;
+    if (!c->of_the_parts) {
+        enum s3_error e = checksum_stated(h, &kind, &value);
+        if (e)
+            return e;
     }
     const char *announced = http_headers_get(h, "x-amz-trailer");
     if (announced) {
+        size_t prefix_n = strlen(CHECKSUM_HEADER);
         bool with_trailer = b->chunked && b->auth->payload != PAYLOAD_STREAMING_SIGNED;
-        if (value || !with_trailer || strncmp(announced, prefix, strlen(prefix)) != 0)
+        if (value || !with_trailer || strncmp(announced, CHECKSUM_HEADER, prefix_n) != 0)
             return S3_INVALID_REQUEST;
-        const char *name = announced + strlen(prefix);
+        const char *name = announced + prefix_n;
         kind = checksum_from_name(name, strlen(name));
         if (kind == CHECKSUM_NONE)
             return S3_INVALID_REQUEST;
         b->checksum_in_trailer = true;
     }
     const char *wanted = http_headers_get(h, "x-amz-sdk-checksum-algorithm");
-    if (kind == CHECKSUM_NONE && wanted)
+    if (kind == CHECKSUM_NONE && wanted && !c->of_the_parts)
         otherwise = checksum_from_name(wanted, strlen(wanted));
     b->checksum_given = kind != CHECKSUM_NONE;
     checksum_init(&b->checksum, b->checksum_given ? kind : otherwise);
@@ -141,7 +154,7 @@ enum s3_error body_open(struct body **out, struct http_exchange *e, const struct
     if (!error)
         error = md5_parse(b, &r->headers);
     if (!error)
-        error = checksum_parse(b, &r->headers, c->otherwise);
+        error = checksum_parse(b, &r->headers, c);
     if (error) {
         body_free(b);
         return error;
@@ -183,7 +196,7 @@ static enum s3_error checksum_verify(struct body *b)
     checksum_final(&b->checksum, d->checksum_bytes);
     base64_encode(d->checksum_bytes, n, d->checksum_text);
     if (b->checksum_in_trailer) {
-        char name[64] = "x-amz-checksum-";
+        char name[64] = CHECKSUM_HEADER;
         strcat(name, checksum_name(d->checksum));
         const char *text = http_headers_get(aws_chunked_trailers(b->chunked), name);
         if (!text)
@@ -272,14 +285,14 @@ void body_digests(const struct body *b, struct body_digests *out)
     *out = b->digests;
 }
 
-enum s3_error body_whole(struct http_exchange *e, const struct sigv4_result *auth, size_t max,
-                         bool demand_digest, char **out, size_t *n)
+static enum s3_error read_whole(struct http_exchange *e, const struct sigv4_result *auth,
+                                const struct body_config *config, bool demand_digest, char **out,
+                                size_t *n)
 {
     struct body *b;
-    struct body_config config = {.size_max = max};
     *n = 0;
     *out = arena_alloc(http_request(e)->arena, 1);
-    enum s3_error error = body_open(&b, e, auth, &config);
+    enum s3_error error = body_open(&b, e, auth, config);
     if (error)
         return error == S3_ENTITY_TOO_LARGE ? S3_MAX_MESSAGE_LENGTH_EXCEEDED : error;
     if (demand_digest && !b->md5_given && !b->checksum_given && !b->sha256) {
@@ -292,4 +305,18 @@ enum s3_error body_whole(struct http_exchange *e, const struct sigv4_result *aut
     *out = text;
     body_free(b);
     return error;
+}
+
+enum s3_error body_whole(struct http_exchange *e, const struct sigv4_result *auth, size_t max,
+                         bool demand_digest, char **out, size_t *n)
+{
+    const struct body_config config = {.size_max = max};
+    return read_whole(e, auth, &config, demand_digest, out, n);
+}
+
+enum s3_error body_whole_of_parts(struct http_exchange *e, const struct sigv4_result *auth,
+                                  size_t max, char **out, size_t *n)
+{
+    const struct body_config config = {.size_max = max, .of_the_parts = true};
+    return read_whole(e, auth, &config, false, out, n);
 }

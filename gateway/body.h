@@ -12,9 +12,10 @@
 
 struct body;
 struct body_config {
-    uint64_t size_max;            /* S3_ENTITY_TOO_LARGE, before a byte is read when announced */
-    bool md5;                     /* compute the MD5 (the ETag), also without Content-MD5 */
-    bool demand_length;           /* no length is not taken for 0: S3_MISSING_CONTENT_LENGTH */
+    uint64_t size_max;  /* S3_ENTITY_TOO_LARGE, before a byte is read when announced */
+    bool md5;           /* compute the MD5 (the ETag), also without Content-MD5 */
+    bool demand_length; /* no length is not taken for 0: S3_MISSING_CONTENT_LENGTH */
+    bool of_the_parts;  /* the x-amz-checksum-* headers are not this body's: not compared */
     enum checksum_kind otherwise; /* computed when the client names no checksum */
 };
 /* Looks at the headers only; nothing is read, no 100 Continue is sent. S3_MISSING_CONTENT_LENGTH,
@@ -44,3 +45,7 @@ void body_free(struct body *b); /* NULL is allowed */
  * S3_INVALID_REQUEST without Content-MD5 or x-amz-checksum-*. S3_MAX_MESSAGE_LENGTH_EXCEEDED. */
 enum s3_error body_whole(struct http_exchange *e, const struct sigv4_result *auth, size_t max,
                          bool demand_digest, char **out, size_t *n);
+/* The same for CompleteMultipartUpload, whose x-amz-checksum-* headers are of the object that its parts
+ * make. */
+enum s3_error body_whole_of_parts(struct http_exchange *e, const struct sigv4_result *auth,
+                                  size_t max, char **out, size_t *n);

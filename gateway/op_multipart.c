@@ -224,7 +224,7 @@ enum s3_error op_complete_upload(struct op *op)
     if (s == S3_OK)
         s = op_write_conditions(op, &conditions);
     if (s == S3_OK)
-        s = body_whole(op->exchange, &op->auth, COMPLETE_BODY_MAX, false, &text, &n);
+        s = body_whole_of_parts(op->exchange, &op->auth, COMPLETE_BODY_MAX, &text, &n);
     if (s == S3_OK)
         s = s3_complete_parse(op->arena, text, n, &parsed);
     if (s != S3_OK)

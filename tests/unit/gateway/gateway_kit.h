@@ -1,10 +1,11 @@
 /* A gateway in the simulated world of world_kit.h, and a client that signs what it sends to it. */
 #pragma once
+#include <stdlib.h>
 #include "common/base/seal.h"
 #include "common/base/text.h"
 #include "gateway/gateway_internal.h"
 #include "gateway/http_memory.h"
-#include "gateway/sigv4.h"
+#include "gateway/sigv4_internal.h"
 #include "tests/unit/chunkserver_service/objects_kit.h"
 
 enum { KIT_HEADERS_MAX = 12, KIT_TEXT = 2048, KIT_KEY_ID = 1, KIT_KEY_BYTE = 7 };
@@ -39,59 +40,78 @@ static inline struct gateway *kit_open(struct world_test *t)
     return gateway_new(&config);
 }
 
-/* SigV4 over host, payload mode, date and, unless it is NULL, the source of a copy. A query has its
- * canonical form in the target: "?delete=". */
-static inline void kit_sign(const char *method, const char *target, const char *source,
-                            char date[TIME_TEXT], char out[KIT_TEXT])
+static inline int kit_name_order(const void *a, const void *b)
 {
-    char iso[TIME_TEXT], canonical[KIT_TEXT], to_sign[KIT_TEXT], hash[65], day[9], signature[65];
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* "host;x-amz-..": what must be signed, in order. */
+static inline const char *kit_signed_names(struct arena *a, const struct http_headers *h)
+{
+    const char *names[KIT_HEADERS_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < h->n; i++) {
+        char *name = arena_string(a, h->v[i].name);
+        text_lower(name);
+        if (strcmp(name, "host") == 0 || strncmp(name, "x-amz-", 6) == 0)
+            names[n++] = name;
+    }
+    qsort(names, n, sizeof *names, kit_name_order);
+    const char *out = names[0];
+    for (size_t i = 1; i < n; i++)
+        out = arena_format(a, "%s;%s", out, names[i]);
+    return out;
+}
+
+/* The Authorization header of a request with these headers. */
+static inline void kit_sign(const char *method, const char *target, const char *date,
+                            const struct http_header *headers, size_t n, char out[KIT_TEXT])
+{
+    struct arena a;
+    char hash[65], signature[65], day[9];
     uint8_t key[SHA256_BYTES], digest[SHA256_BYTES];
-    char copy[KIT_TEXT / 4] = "";
-    const char *names = source ? "host;x-amz-content-sha256;x-amz-copy-source;x-amz-date"
-                               : "host;x-amz-content-sha256;x-amz-date";
-    size_t path = strcspn(target, "?");
-    if (source)
-        snprintf(copy, sizeof copy, "x-amz-copy-source:%s\n", source);
-    time_format_iso(sys_wall(), iso);
-    snprintf(date, TIME_TEXT, "%.4s%.2s%.2sT%.2s%.2s%.2sZ", iso, iso + 5, iso + 8, iso + 11,
-             iso + 14, iso + 17);
+    arena_init(&a);
+    const char *query = strchr(target, '?');
+    size_t path_n = query ? (size_t)(query - target) : strlen(target);
+    struct http_request r = {.method = method, .arena = &a, .query = query ? query + 1 : NULL};
+    r.path = arena_format(&a, "%.*s", (int)path_n, target);
+    http_headers_init(&r.headers, &a);
+    for (size_t i = 0; i < n; i++)
+        http_headers_add(&r.headers, headers[i].name, headers[i].value);
+    const char *names = kit_signed_names(&a, &r.headers);
+    const char *canonical = sigv4_canonical(&r, names, "UNSIGNED-PAYLOAD", false);
     snprintf(day, sizeof day, "%.8s", date);
-    snprintf(canonical, sizeof canonical,
-             "%s\n%.*s\n%s\nhost:sim\nx-amz-content-sha256:UNSIGNED-PAYLOAD\n%sx-amz-date:%s\n\n"
-             "%s\nUNSIGNED-PAYLOAD",
-             method, (int)path, target, target + path + (target[path] == '?'), copy, date, names);
     digest_sha256(canonical, strlen(canonical), digest);
     hex_encode(digest, sizeof digest, hash);
-    snprintf(to_sign, sizeof to_sign, "AWS4-HMAC-SHA256\n%s\n%s/us-east-1/s3/aws4_request\n%s",
-             date, day, hash);
+    const char *to_sign =
+        arena_format(&a, "AWS4-HMAC-SHA256\n%s\n%s/us-east-1/s3/aws4_request\n%s", date, day, hash);
     sigv4_signing_key(kit_secret, day, "us-east-1", "s3", key);
     hmac_sha256(key, sizeof key, to_sign, strlen(to_sign), digest);
     hex_encode(digest, sizeof digest, signature);
     snprintf(out, KIT_TEXT,
-             "AWS4-HMAC-SHA256 Credential=%s/%s/us-east-1/s3/aws4_request, "
-             "SignedHeaders=%s, Signature=%s",
+             "AWS4-HMAC-SHA256 Credential=%s/%s/us-east-1/s3/aws4_request, SignedHeaders=%s, "
+             "Signature=%s",
              kit_access_key, day, names, signature);
+    arena_release(&a);
 }
 
-/* Runs an exchange whose body is set, signed, with extra headers, of which only x-amz-copy-source is
- * signed; the status. */
+/* Runs an exchange whose body is set, signed, with extra headers; the status. */
 static inline int kit_run(struct gateway *g, const char *method, const char *target,
                           const struct http_header *extra, size_t extra_n, struct http_memory *m)
 {
-    char date[TIME_TEXT], authorization[KIT_TEXT];
+    char iso[TIME_TEXT], date[TIME_TEXT], authorization[KIT_TEXT];
     struct http_header headers[KIT_HEADERS_MAX] = {
+        {"Authorization", authorization},
         {"Host", "sim"},
         {"x-amz-content-sha256", "UNSIGNED-PAYLOAD"},
         {"x-amz-date", date},
-        {"Authorization", authorization},
     };
-    const char *source = NULL;
-    for (size_t i = 0; i < extra_n; i++) {
+    time_format_iso(sys_wall(), iso);
+    snprintf(date, TIME_TEXT, "%.4s%.2s%.2sT%.2s%.2s%.2sZ", iso, iso + 5, iso + 8, iso + 11,
+             iso + 14, iso + 17);
+    for (size_t i = 0; i < extra_n; i++)
         headers[4 + i] = extra[i];
-        if (strcmp(extra[i].name, "x-amz-copy-source") == 0)
-            source = extra[i].value;
-    }
-    kit_sign(method, target, source, date, authorization);
+    kit_sign(method, target, date, headers + 1, 3 + extra_n, authorization);
     m->method = method;
     m->target = target;
     m->headers = headers;
