@@ -176,6 +176,7 @@ bool s3_header_known(const char *name, const char *value)
         "x-amz-decoded-content-length",
         "x-amz-trailer",
         "x-amz-user-agent",
+        "x-amz-te", /* what the client could take, were it sent */
         "x-amz-copy-source",
         "x-amz-copy-source-range",
         "x-amz-copy-source-if-match",
@@ -208,6 +209,8 @@ bool s3_header_known(const char *name, const char *value)
                strcmp(value, "bucket-owner-read") == 0;
     if (text_equal_fold(name, "x-amz-bucket-object-lock-enabled"))
         return text_equal_fold(value, "false");
+    if (text_equal_fold(name, "x-amz-api-version"))
+        return strcmp(value, "2006-03-01") == 0;
     if (text_equal_fold(name, "x-amz-tagging-directive"))
         return strcmp(value, "COPY") == 0;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)

@@ -212,12 +212,17 @@ static void headers(void)
                                                  {"x-amz-acl", "public-read"},
                                                  {"x-amz-bucket-object-lock-enabled", "true"},
                                                  {"if-none-match", "\"x\""},
+                                                 {"x-amz-api-version", "2007-03-01"},
                                                  {"x-amz-new", "1"}};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
         parse_with("PUT", "/bucket/key", &unknown[i], 1,
                    (struct want){.error = S3_NOT_IMPLEMENTED});
-    static const struct http_header fine[] = {{"x-amz-acl", "private"}, {"if-none-match", "*"}};
-    parse_with("PUT", "/bucket/key", fine, 2, (struct want){S3_OK, S3_PUT_OBJECT, 0, 0, 0});
+    static const struct http_header fine[] = {{"x-amz-acl", "private"},
+                                              {"if-none-match", "*"},
+                                              {"x-amz-api-version", "2006-03-01"},
+                                              {"x-amz-te", "append-md5"}};
+    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++)
+        parse_with("PUT", "/bucket/key", &fine[i], 1, (struct want){S3_OK, S3_PUT_OBJECT, 0, 0, 0});
 }
 
 static void copy_more(const struct s3_request *r)
