@@ -145,11 +145,17 @@ static ssize_t mhd_reader(void *arg, uint64_t at, char *out, size_t max)
                                             : MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
+/* The library takes no value that is empty: for whoever receives it a blank is as good as none. */
+static const char *value_for(const char *value)
+{
+    return value[0] ? value : " ";
+}
+
 static bool headers_queue(struct mhd_exchange *x, struct MHD_Response *response)
 {
     const struct http_headers *h = &x->base.response;
     for (size_t i = 0; i < h->n; i++)
-        if (MHD_add_response_header(response, h->v[i].name, h->v[i].value) != MHD_YES)
+        if (MHD_add_response_header(response, h->v[i].name, value_for(h->v[i].value)) != MHD_YES)
             return false;
     MHD_add_response_header(response, "Server", x->server->config.server_name);
     if (atomic_load(&x->server->draining))

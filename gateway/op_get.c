@@ -56,12 +56,14 @@ static const struct {
     {"response-content-encoding", "Content-Encoding"},
 };
 
+/* NULL: none; an empty one is none. */
 static const char *override_of(struct op *op, const char *header)
 {
+    const char *value = NULL;
     for (size_t i = 0; i < sizeof overrides / sizeof overrides[0]; i++)
         if (text_equal_fold(overrides[i].header, header))
-            return s3_request_param(&op->request, overrides[i].parameter);
-    return NULL;
+            value = s3_request_param(&op->request, overrides[i].parameter);
+    return value && value[0] ? value : NULL;
 }
 
 static void stored_headers(struct op *op, const ObjectHead *head, struct http_headers *h)
@@ -77,7 +79,7 @@ static void stored_headers(struct op *op, const ObjectHead *head, struct http_he
             http_headers_add(h, name, op_string(op, head->headers[i]->value));
     }
     for (size_t i = 0; i < sizeof overrides / sizeof overrides[0]; i++) {
-        const char *value = s3_request_param(&op->request, overrides[i].parameter);
+        const char *value = override_of(op, overrides[i].header);
         if (value && !text_equal_fold(overrides[i].header, "Content-Type"))
             http_headers_add(h, overrides[i].header, value);
     }

@@ -304,6 +304,23 @@ def multipart(s3, raw):
     check(s3.get_object(**at)["Body"].read() == bodies[etags.index(stays)], "its bytes")
 
 
+def odd_metadata(s3, raw):
+    """What is stored with an object never keeps it from being read."""
+    s3.create_bucket(Bucket="odd")
+    at = {"Bucket": "odd", "Key": "key"}
+    metadata = {"a": "", "b": "with  blanks", "c": "x"}
+    for size in (10, 200 * KIB):
+        s3.put_object(**at, Body=b"x" * size, Metadata=metadata)
+        got = s3.get_object(**at)
+        check(got["Body"].read() == b"x" * size and got["Metadata"] == metadata, f"{got}")
+        check(s3.head_object(**at)["Metadata"] == metadata, "head")
+    s3.copy_object(Bucket="odd", Key="copy", CopySource=at)
+    check(s3.get_object(Bucket="odd", Key="copy")["Metadata"] == metadata, "a copy")
+    answer = raw.ask("GET", "/odd/key", "response-content-type=&response-expires=")
+    check(answer.status == 200 and answer.headers["content-type"] == "binary/octet-stream" and
+          "expires" not in answer.headers, f"empty overrides: {answer.status} {answer.headers}")
+
+
 def copies(s3, raw):
     s3.create_bucket(Bucket="copies")
     body = os.urandom(300 * KIB)
@@ -379,7 +396,7 @@ def main():
             test.__name__ = f.__name__
             return test
         return run([named(f) for f in (keys_as_they_are, listings, ranges, conditions, races,
-                                       multipart, copies)] + [named(users, cluster)])
+                                       multipart, odd_metadata, copies)] + [named(users, cluster)])
 
 
 if __name__ == "__main__":

@@ -52,6 +52,18 @@ static inline enum err answer(struct http_exchange *e, int status, const char *t
     return err ? err : http_body_write(e, text, strlen(text));
 }
 
+/* Values as clients may have stored them as metadata. */
+static inline enum err odd_headers(struct http_exchange *e)
+{
+    struct http_headers h;
+    http_headers_init(&h, http_request(e)->arena);
+    http_headers_add(&h, "X-Empty", "");
+    http_headers_add(&h, "X-Tab", "a\tb");
+    http_headers_add(&h, "X-Blank", " ");
+    enum err err = http_respond(e, 200, &h, 3);
+    return err ? err : http_body_write(e, "odd", 3);
+}
+
 static inline enum err receive(struct http_exchange *e, uint64_t until, uint64_t *total)
 {
     char piece[5000], want[5000];
@@ -139,6 +151,8 @@ static inline void handle(struct http_exchange *e, void *arg)
         err = get_bytes(e, 10, 20);
     else if (strcmp(r->path, "/spaces") == 0)
         err = spaces(e);
+    else if (strcmp(r->path, "/odd-headers") == 0)
+        err = odd_headers(e);
     else if (strcmp(r->path, "/wait") == 0)
         err = wait_for_hangup(e);
     else if (strcmp(r->path, "/never") != 0)

@@ -258,6 +258,22 @@ static void short_and_missing_answers(void)
     edge_stop(&s);
 }
 
+static void sends_any_value(void)
+{
+    struct edge s;
+    edge_start(&s);
+    if (!edge_run(&s))
+        return;
+    struct heard h = talk(&s, "GET /odd-headers HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    CHECK(heard_status(&h, 200));
+    CHECK(strstr(h.text, "\r\nX-Empty:  \r\n") != NULL);
+    CHECK(strstr(h.text, "\r\nX-Tab: a\tb\r\n") != NULL);
+    CHECK(strstr(h.text, "\r\nX-Blank:  \r\n") != NULL);
+    CHECK(strstr(h.text, "\r\n\r\nodd") != NULL);
+    sys_free(h.text);
+    edge_stop(&s);
+}
+
 /* Random damage to heads: any refusal, no crash, and the server goes on. */
 static void survives_damage(void)
 {
@@ -299,6 +315,7 @@ static const struct test tests[] = {
     {"sends bodies", sends_bodies},
     {"HEAD announces", head_announces},
     {"short and missing answers", short_and_missing_answers},
+    {"sends any value", sends_any_value},
     {"survives damage", survives_damage},
     {0},
 };
