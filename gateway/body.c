@@ -5,8 +5,6 @@
 #include "common/base/text.h"
 #include "gateway/aws_chunked.h"
 
-#define CHECKSUM_HEADER "x-amz-checksum-"
-
 struct body {
     struct http_exchange *e;
     const struct sigv4_result *auth;
@@ -53,32 +51,51 @@ static enum s3_error checksum_value(struct body *b, const char *text)
     return S3_OK;
 }
 
-/* The checksum that a header states: at most one. */
-static enum s3_error checksum_stated(const struct http_headers *h, enum checksum_kind *kind,
-                                     const char **value)
+/* Whoever presigns a URL has no body yet, and current SDKs put the checksum of none into its query. */
+static bool is_of_nothing(enum checksum_kind kind, const char *text)
+{
+    struct checksum c;
+    uint8_t bytes[DIGEST_MAX_BYTES];
+    char nothing[CHECKSUM_TEXT];
+    checksum_init(&c, kind);
+    checksum_final(&c, bytes);
+    checksum_release(&c);
+    base64_encode(bytes, checksum_bytes(kind), nothing);
+    return strcmp(text, nothing) == 0;
+}
+
+/* The checksum that headers or a query state: at most one. */
+static enum s3_error checksum_stated(const struct http_headers *h, bool query,
+                                     enum checksum_kind *kind, const char **value)
 {
     for (int k = CHECKSUM_NONE + 1; k < CHECKSUM_KINDS; k++) {
         char name[64] = CHECKSUM_HEADER;
         strcat(name, checksum_name((enum checksum_kind)k));
         const char *found = http_headers_get(h, name);
-        if (found && (*value || http_headers_count(h, name) > 1))
+        if (!found)
+            continue;
+        if (http_headers_count(h, name) > 1)
             return S3_INVALID_REQUEST;
-        if (found) {
-            *value = found;
-            *kind = (enum checksum_kind)k;
-        }
+        if (query && is_of_nothing((enum checksum_kind)k, found))
+            continue;
+        if (*value)
+            return S3_INVALID_REQUEST;
+        *value = found;
+        *kind = (enum checksum_kind)k;
     }
     return S3_OK;
 }
 
-/* At most one, in a header or announced for the trailer. */
+/* At most one, in a header or the query, or announced for the trailer. */
 static enum s3_error checksum_parse(struct body *b, const struct http_headers *h,
                                     const struct body_config *c)
 {
     enum checksum_kind kind = CHECKSUM_NONE, otherwise = c->otherwise;
     const char *value = NULL;
     if (!c->of_the_parts) {
-        enum s3_error e = checksum_stated(h, &kind, &value);
+        enum s3_error e = checksum_stated(h, false, &kind, &value);
+        if (!e && c->query)
+            e = checksum_stated(c->query, true, &kind, &value);
         if (e)
             return e;
     }

@@ -3,7 +3,7 @@
  * reported the end with S3_OK may anything be committed.
  *
  * Verified: the length (Content-Length or x-amz-decoded-content-length), x-amz-content-sha256,
- * Content-MD5, x-amz-checksum-* in header or trailer, signatures of chunks and trailers. */
+ * Content-MD5, x-amz-checksum-* in header, query or trailer, signatures of chunks and trailers. */
 #pragma once
 #include "gateway/checksum.h"
 #include "gateway/http.h"
@@ -16,7 +16,8 @@ struct body_config {
     bool md5;           /* compute the MD5 (the ETag), also without Content-MD5 */
     bool demand_length; /* no length is not taken for 0: S3_MISSING_CONTENT_LENGTH */
     bool of_the_parts;  /* the x-amz-checksum-* headers are not this body's: not compared */
-    enum checksum_kind otherwise; /* computed when the client names no checksum */
+    const struct http_headers *query; /* x-amz-checksum-* of a presigned URL, or NULL */
+    enum checksum_kind otherwise;     /* computed when the client names no checksum */
 };
 /* Looks at the headers only; nothing is read, no 100 Continue is sent. S3_MISSING_CONTENT_LENGTH,
  * S3_INVALID_DIGEST, S3_INVALID_REQUEST (two checksums, ..), S3_ENTITY_TOO_LARGE. auth is used until

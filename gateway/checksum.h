@@ -16,7 +16,8 @@ enum checksum_kind {
     CHECKSUM_SHA256,
     CHECKSUM_KINDS
 };
-enum { CHECKSUM_TEXT = 48 }; /* base64 and a NUL */
+#define CHECKSUM_HEADER "x-amz-checksum-" /* and the name */
+enum { CHECKSUM_TEXT = 48 };              /* base64 and a NUL */
 
 /* "crc32c" (in header names) and "CRC32C" (in headers' values and XML). */
 const char *checksum_name(enum checksum_kind k);

@@ -116,8 +116,10 @@ enum s3_error op_upload_part(struct op *op)
     struct object_written written = {0};
     struct body_digests digests;
     PartInfo part = PART_INFO__INIT;
-    const struct body_config config = {
-        .size_max = OBJECT_PUT_MAX, .md5 = true, .demand_length = true};
+    const struct body_config config = {.size_max = OBJECT_PUT_MAX,
+                                       .md5 = true,
+                                       .demand_length = true,
+                                       .query = &op->request.query_checksums};
     enum s3_error s = upload_id(op, &id);
     if (s == S3_OK)
         s = part_number(op, &part.number);

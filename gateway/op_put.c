@@ -144,8 +144,10 @@ enum s3_error op_put_object(struct op *op)
     struct object_written written = {0};
     struct body_digests digests;
     Result *result = NULL;
-    const struct body_config config = {
-        .size_max = OBJECT_PUT_MAX, .md5 = true, .demand_length = true};
+    const struct body_config config = {.size_max = OBJECT_PUT_MAX,
+                                       .md5 = true,
+                                       .demand_length = true,
+                                       .query = &op->request.query_checksums};
     bool known = false;
     enum s3_error s = stays_inline(op) ? op_known_bucket(op, &bucket, &known)
                                        : op_find_bucket(op, &bucket, &put.began);

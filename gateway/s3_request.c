@@ -8,14 +8,6 @@
 
 enum { PARAMS_MAX = 64 };
 
-static bool starts_fold(const char *text, const char *lower_prefix)
-{
-    for (; *lower_prefix; text++, lower_prefix++)
-        if (char_lower(*text) != *lower_prefix)
-            return false;
-    return true;
-}
-
 bool s3_bucket_name_ok(const char *name)
 {
     size_t n = strlen(name), dots = 0, digits = 0;
@@ -87,6 +79,7 @@ static enum s3_error params_parse(struct s3_request *r)
     const char *at = r->http->query ? r->http->query : "";
     struct arena *a = r->http->arena;
     r->params = arena_alloc(a, PARAMS_MAX * sizeof *r->params);
+    http_headers_init(&r->query_checksums, a);
     while (*at) {
         size_t n = strcspn(at, "&");
         const char *equals = memchr(at, '=', n);
@@ -104,6 +97,8 @@ static enum s3_error params_parse(struct s3_request *r)
             if (s3_request_param(r, p.name))
                 return S3_INVALID_ARGUMENT;
             r->params[r->params_n++] = p;
+            if (text_starts_fold(p.name, CHECKSUM_HEADER))
+                http_headers_add(&r->query_checksums, p.name, p.value);
         }
         at += n;
         at += *at == '&';
@@ -218,10 +213,10 @@ static enum s3_error headers_parse(struct s3_request *r)
     http_headers_init(&r->metadata, r->http->arena);
     for (size_t i = 0; i < h->n; i++) {
         const char *name = h->v[i].name, *value = h->v[i].value;
-        if (starts_fold(name, "x-amz-meta-")) {
+        if (text_starts_fold(name, "x-amz-meta-")) {
             bytes += strlen(name) - 11 + strlen(value);
             metadata_add(r, name + 11, value);
-        } else if (starts_fold(name, "x-amz-") && !s3_header_known(name, value)) {
+        } else if (text_starts_fold(name, "x-amz-") && !s3_header_known(name, value)) {
             return S3_NOT_IMPLEMENTED;
         }
     }

@@ -145,7 +145,8 @@ struct s3_request {
     bool virtual_host;
     struct s3_param *params;
     size_t params_n;
-    struct s3_range range; /* from Range, or x-amz-copy-source-range */
+    struct http_headers query_checksums; /* x-amz-checksum-* of a presigned URL */
+    struct s3_range range;               /* from Range, or x-amz-copy-source-range */
     struct s3_conditions conditions;
     struct s3_copy_source copy;
     struct s3_conditions copy_conditions;

@@ -1,5 +1,6 @@
 /* Shared by s3_request.c and s3_operation.c. */
 #pragma once
+#include "gateway/checksum.h"
 #include "gateway/s3_request.h"
 
 /* Bucket, key, parameters and copy source are known; fills operation. */

@@ -14,6 +14,14 @@ void text_lower(char *text)
         *text = char_lower(*text);
 }
 
+bool text_starts_fold(const char *text, const char *lower_prefix)
+{
+    for (; *lower_prefix; text++, lower_prefix++)
+        if (char_lower(*text) != *lower_prefix)
+            return false;
+    return true;
+}
+
 bool text_equal_fold(const char *a, const char *b)
 {
     while (*a && char_lower(*a) == char_lower(*b)) {

@@ -31,6 +31,7 @@ enum err time_parse_http(const char *text, int64_t *wall_ns) MUST_USE;
 /* False, and out untouched, when text and its NUL do not fit into room bytes. */
 bool text_copy(char *out, size_t room, const char *text) MUST_USE;
 bool text_equal_fold(const char *a, const char *b); /* ASCII case folded */
+bool text_starts_fold(const char *text, const char *lower_prefix);
 /* ASCII alone; the C library's tolower asks the locale. */
 static inline char char_lower(char c)
 {

@@ -193,6 +193,8 @@ static void folded_equality(void)
     CHECK(!text_equal_fold("content-type", "content"));
     CHECK(text_equal_fold("", ""));
     CHECK(!text_equal_fold("[", "{"));
+    CHECK(text_starts_fold("X-Amz-Date", "x-amz-") && text_starts_fold("x", ""));
+    CHECK(!text_starts_fold("x-am", "x-amz-"));
 }
 
 static void copies(void)

@@ -85,8 +85,22 @@ static void checksums_of_the_object(void)
     end(&u);
 }
 
+/* A part whose URL holds its checksum. */
+static void checksum_in_a_url(void)
+{
+    struct upload u;
+    char target[400];
+    begin(&u);
+    snprintf(target, sizeof target, "%s&partNumber=1&X-Amz-Checksum-Crc32c=4waSgw%%3D%%3D",
+             u.target);
+    CHECK_EQ(kit_send(u.gateway, "PUT", target, NULL, 0, "12345678", 8, NULL), 400);
+    CHECK_EQ(kit_send(u.gateway, "PUT", target, NULL, 0, "123456789", 9, NULL), 200);
+    end(&u);
+}
+
 static const struct test tests[] = {
     {"checksums of the object", checksums_of_the_object},
+    {"checksum in a URL", checksum_in_a_url},
     {0},
 };
 SUITE("multipart uploads", tests)

@@ -85,6 +85,14 @@ static void operations(void)
     is("POST", "/bucket/key?uploadId=u", S3_COMPLETE_MULTIPART_UPLOAD, "bucket", "key");
     is("DELETE", "/bucket/key?uploadId=u", S3_ABORT_MULTIPART_UPLOAD, "bucket", "key");
     is("GET", "/bucket/key?uploadId=u&max-parts=5", S3_LIST_PARTS, "bucket", "key");
+    is("GET", "/bucket/key?x-amz-checksum-mode=ENABLED&x-id=GetObject", S3_GET_OBJECT, "bucket",
+       "key");
+    is("PUT",
+       "/bucket/key?x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32"
+       "&x-id=PutObject",
+       S3_PUT_OBJECT, "bucket", "key");
+    is("PUT", "/bucket/key?X-Amz-Checksum-Sha256=x&X-Amz-Sdk-Checksum-Algorithm=SHA256",
+       S3_PUT_OBJECT, "bucket", "key");
     is("GET", "/bucket/key?attributes", S3_GET_OBJECT_ATTRIBUTES, "bucket", "key");
 }
 
@@ -93,6 +101,8 @@ static void refused_operations(void)
     is_not("GET", "/bucket?intelligent-tiering", S3_NOT_IMPLEMENTED);
     is_not("GET", "/bucket/key?torrent", S3_NOT_IMPLEMENTED);
     is_not("PUT", "/bucket/key?unknown", S3_NOT_IMPLEMENTED);
+    is_not("PUT", "/bucket/key?x-amz-checksum-crc16=x", S3_NOT_IMPLEMENTED);
+    is_not("PUT", "/bucket/key?x-amz-acl=private", S3_NOT_IMPLEMENTED);
     is_not("PUT", "/bucket/key?partNumber=1", S3_NOT_IMPLEMENTED);
     is_not("POST", "/bucket/key?restore", S3_NOT_IMPLEMENTED);
     is_not("POST", "/bucket/key", S3_NOT_IMPLEMENTED);
