@@ -152,6 +152,15 @@ out:
     return s;
 }
 
+/* A read is cut where the object ends; a part that would be is refused. */
+static enum s3_error copied_range(struct op *op, uint64_t size, uint64_t *first, uint64_t *length)
+{
+    const struct s3_range *range = &op->request.range;
+    if (range->kind != S3_RANGE_NONE && range->last >= size)
+        return S3_INVALID_RANGE;
+    return s3_range_resolve(range, size, first, length);
+}
+
 enum s3_error op_upload_part_copy(struct op *op)
 {
     ProtobufCBinaryData id;
@@ -172,9 +181,7 @@ enum s3_error op_upload_part_copy(struct op *op)
         s = op_copy_source(op, &source);
     if (s != S3_OK)
         return s;
-    length = source->head->size;
-    if (op->request.range.kind != S3_RANGE_NONE)
-        s = s3_range_resolve(&op->request.range, source->head->size, &first, &length);
+    s = copied_range(op, source->head->size, &first, &length);
     if (s == S3_OK && length > OBJECT_PUT_MAX)
         s = S3_ENTITY_TOO_LARGE;
     if (s != S3_OK)

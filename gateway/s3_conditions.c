@@ -28,6 +28,15 @@ void s3_range_parse(const char *header, struct s3_range *out)
     out->last = last;
 }
 
+enum s3_error s3_copy_range_parse(const char *header, struct s3_range *out)
+{
+    s3_range_parse(header, out);
+    if (!header)
+        return S3_OK;
+    bool both = out->kind == S3_RANGE_SPAN && header[strlen(header) - 1] != '-';
+    return both ? S3_OK : S3_INVALID_ARGUMENT;
+}
+
 enum s3_error s3_range_resolve(const struct s3_range *r, uint64_t size, uint64_t *first,
                                uint64_t *length)
 {

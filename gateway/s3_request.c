@@ -236,8 +236,8 @@ static enum s3_error operation_check(struct s3_request *r)
         return S3_NOT_IMPLEMENTED;
     const struct http_headers *h = &r->http->headers;
     if (r->operation == S3_UPLOAD_PART_COPY)
-        s3_range_parse(http_headers_get(h, "x-amz-copy-source-range"), &r->range);
-    else if (r->operation == S3_GET_OBJECT || r->operation == S3_HEAD_OBJECT)
+        return s3_copy_range_parse(http_headers_get(h, "x-amz-copy-source-range"), &r->range);
+    if (r->operation == S3_GET_OBJECT || r->operation == S3_HEAD_OBJECT)
         s3_range_parse(http_headers_get(h, "range"), &r->range);
     return S3_OK;
 }

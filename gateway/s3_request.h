@@ -108,6 +108,8 @@ struct s3_range {
     uint64_t first, last;
 };
 void s3_range_parse(const char *header, struct s3_range *out); /* NULL: none */
+/* x-amz-copy-source-range, which is never ignored: "bytes=a-b" and nothing else. */
+enum s3_error s3_copy_range_parse(const char *header, struct s3_range *out);
 /* The bytes of an object of that size: S3_INVALID_RANGE when there are none of them. */
 enum s3_error s3_range_resolve(const struct s3_range *r, uint64_t size, uint64_t *first,
                                uint64_t *length);

@@ -98,9 +98,37 @@ static void checksum_in_a_url(void)
     end(&u);
 }
 
+static int copy_part(struct upload *u, const char *range)
+{
+    const struct http_header headers[] = {{"x-amz-copy-source", "test/source"},
+                                          {"x-amz-copy-source-range", range}};
+    char target[300];
+    snprintf(target, sizeof target, "%s&partNumber=1", u->target);
+    return kit_send(u->gateway, "PUT", target, headers, 2, NULL, 0, NULL);
+}
+
+/* No range is taken for another one: a part would hold bytes that nobody asked for. */
+static void copied_ranges(void)
+{
+    struct upload u;
+    begin(&u);
+    CHECK_EQ(kit_send(u.gateway, "PUT", "/test/source", NULL, 0, "0123456789", 10, NULL), 200);
+    CHECK_EQ(copy_part(&u, "bytes=0-9"), 200);
+    CHECK_EQ(copy_part(&u, "bytes=9-9"), 200);
+    CHECK_EQ(copy_part(&u, "bytes=0-10"), 416);
+    CHECK_EQ(copy_part(&u, "bytes=10-10"), 416);
+    CHECK_EQ(copy_part(&u, "bytes=0-18446744073709551615"), 416);
+    CHECK_EQ(copy_part(&u, "bytes=5-"), 400);
+    CHECK_EQ(copy_part(&u, "bytes=0-1,3-4"), 400);
+    CHECK_EQ(kit_send(u.gateway, "PUT", "/test/source", NULL, 0, "", 0, NULL), 200);
+    CHECK_EQ(copy_part(&u, "bytes=0-0"), 416);
+    end(&u);
+}
+
 static const struct test tests[] = {
     {"checksums of the object", checksums_of_the_object},
     {"checksum in a URL", checksum_in_a_url},
+    {"copied ranges", copied_ranges},
     {0},
 };
 SUITE("multipart uploads", tests)

@@ -261,6 +261,23 @@ static void copies(void)
     parse_with("PUT", "/bucket/key", h, 1, (struct want){.error = S3_INVALID_BUCKET_NAME});
 }
 
+static void copy_ranges(void)
+{
+    static const char *const bad[] = {"bytes=0",    "bytes=0-",
+                                      "bytes=-5",   "bytes=9-5",
+                                      "bytes=a-b",  "bytes=0-1,3-4",
+                                      "0-5",        "lines=0-5",
+                                      "bytes=0-5 ", "bytes=0-1-2",
+                                      "",           "bytes=",
+                                      "Bytes=0-5",  "bytes=0-99999999999999999999"};
+    struct http_header h[] = {{"x-amz-copy-source", "source/key"}, {"x-amz-copy-source-range", ""}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        h[1].value = bad[i];
+        parse_with("PUT", "/bucket/key?partNumber=1&uploadId=u", h, 2,
+                   (struct want){.error = S3_INVALID_ARGUMENT});
+    }
+}
+
 static void ranges(void)
 {
     static const struct {
@@ -349,6 +366,7 @@ static const struct test tests[] = {
     {"bucket names", bucket_names},
     {"headers", headers},
     {"copies", copies},
+    {"copy ranges", copy_ranges},
     {"ranges", ranges},
     {"conditions", conditions},
     {"URIs", uris},
