@@ -39,7 +39,9 @@ static enum s3_error choose_slice(struct op *op, const Answer *a, struct slice *
             return S3_INVALID_ARGUMENT;
         return range->kind == S3_RANGE_NONE ? part_slice(op, a, number, out) : S3_INVALID_REQUEST;
     }
-    if (range->kind == S3_RANGE_NONE)
+    const char *if_range = op->request.conditions.if_range;
+    if (range->kind == S3_RANGE_NONE ||
+        (if_range && !s3_if_range_holds(if_range, op_string(op, a->head->etag), a->head->modified)))
         return S3_OK;
     out->partial = true;
     return s3_range_resolve(range, a->head->size, &out->first, &out->length);

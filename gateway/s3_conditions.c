@@ -75,6 +75,7 @@ void s3_conditions_parse(const struct http_headers *h, const char *prefix,
     memset(out, 0, sizeof *out);
     out->if_match = get(h, prefix, "if-match");
     out->if_none_match = get(h, prefix, "if-none-match");
+    out->if_range = get(h, prefix, "if-range");
     const char *since = get(h, prefix, "if-modified-since");
     out->has_modified_since = since && time_parse_http(since, &out->modified_since) == OK;
     since = get(h, prefix, "if-unmodified-since");
@@ -123,4 +124,18 @@ enum s3_error s3_conditions_read(const struct s3_conditions *c, const char *etag
         return S3_NOT_MODIFIED;
     }
     return S3_OK;
+}
+
+bool s3_if_range_holds(const char *if_range, const char *etag, int64_t mtime)
+{
+    const int64_t second = 1000000000;
+    int64_t date;
+    if (time_parse_http(if_range, &date) == OK)
+        return date / second == mtime / second;
+    size_t n = strlen(if_range);
+    if (n >= 2 && if_range[0] == '"' && if_range[n - 1] == '"') {
+        if_range++;
+        n -= 2;
+    }
+    return n > 0 && n == strlen(etag) && memcmp(if_range, etag, n) == 0;
 }

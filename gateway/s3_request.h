@@ -116,6 +116,7 @@ enum s3_error s3_range_resolve(const struct s3_range *r, uint64_t size, uint64_t
 
 struct s3_conditions {
     const char *if_match, *if_none_match; /* as sent; NULL: none */
+    const char *if_range;                 /* of reads */
     bool has_modified_since, has_unmodified_since;
     int64_t modified_since, unmodified_since; /* wall ns */
 };
@@ -125,6 +126,9 @@ void s3_conditions_parse(const struct http_headers *h, const char *prefix,
 /* For reads, in HTTP's order of precedence: S3_OK, S3_PRECONDITION_FAILED or S3_NOT_MODIFIED. etag
  * without quotes. For the source of a copy "not modified" counts as failed: the caller maps it. */
 enum s3_error s3_conditions_read(const struct s3_conditions *c, const char *etag, int64_t mtime);
+/* Whether If-Range names this very state of an object: else its range does not count. A weak ETag never
+ * does, a date only as the exact Last-Modified. */
+bool s3_if_range_holds(const char *if_range, const char *etag, int64_t mtime);
 /* Whether a list as in If-Match ("*", "\"a\", W/\"b\"", a) names this ETag. */
 bool s3_etag_listed(const char *list, const char *etag);
 

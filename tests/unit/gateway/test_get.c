@@ -54,8 +54,40 @@ static void overrides(void)
     end(&s);
 }
 
+/* What a range that depends on a validator answers: 206, or 200 and all of it. */
+static int ranged(struct stored *s, const char *if_range, const char *range)
+{
+    const struct http_header headers[] = {{"If-Range", if_range}, {"Range", range}};
+    struct http_memory answer;
+    int status = kit_send(s->gateway, "GET", "/test/key", headers, 2, NULL, 0, &answer);
+    CHECK_TEXT(answer.answer_body, status == 206 ? "234" : "0123456789");
+    http_memory_release(&answer);
+    return status;
+}
+
+/* A download that goes on must not be given the rest of another object. */
+static void if_range(void)
+{
+    const char *range = "bytes=2-4";
+    struct http_memory head;
+    struct stored s;
+    begin(&s);
+    CHECK_EQ(kit_send(s.gateway, "HEAD", "/test/key", NULL, 0, NULL, 0, &head), 200);
+    const char *etag = http_headers_get(&head.answer, "ETag");
+    const char *modified = http_headers_get(&head.answer, "Last-Modified");
+    CHECK_EQ(ranged(&s, etag, range), 206);
+    CHECK_EQ(ranged(&s, modified, range), 206);
+    CHECK_EQ(ranged(&s, "\"other\"", range), 200);
+    CHECK_EQ(ranged(&s, "\"other\"", "bytes=100-"), 200);
+    CHECK_EQ(ranged(&s, arena_format(&head.arena, "W/%s", etag), range), 200);
+    CHECK_EQ(ranged(&s, "Fri, 02 Jan 1970 00:00:00 GMT", range), 200);
+    http_memory_release(&head);
+    end(&s);
+}
+
 static const struct test tests[] = {
     {"overrides", overrides},
+    {"If-Range", if_range},
     {0},
 };
 SUITE("GetObject", tests)

@@ -344,6 +344,23 @@ static void conditions(void)
     CHECK(s3_etag_listed("*", "x"));
 }
 
+static void if_ranges(void)
+{
+    const int64_t second = SYS_SECOND, modified = 86400 * second;
+    CHECK(s3_if_range_holds("\"a\"", "a", modified));
+    CHECK(s3_if_range_holds("a", "a", modified));
+    CHECK(!s3_if_range_holds("\"b\"", "a", modified));
+    CHECK(!s3_if_range_holds("\"a", "a", modified));
+    CHECK(!s3_if_range_holds("W/\"a\"", "a", modified));
+    CHECK(!s3_if_range_holds("*", "a", modified));
+    CHECK(!s3_if_range_holds("", "a", modified));
+    CHECK(!s3_if_range_holds("\"", "", modified));
+    CHECK(s3_if_range_holds("Fri, 02 Jan 1970 00:00:00 GMT", "a", modified));
+    CHECK(s3_if_range_holds("Fri, 02 Jan 1970 00:00:00 GMT", "a", modified + second - 1));
+    CHECK(!s3_if_range_holds("Fri, 02 Jan 1970 00:00:00 GMT", "a", modified + second));
+    CHECK(!s3_if_range_holds("Fri, 02 Jan 1970 00:00:00 GMT", "a", modified - 1));
+}
+
 static void uris(void)
 {
     struct arena a;
@@ -369,6 +386,7 @@ static const struct test tests[] = {
     {"copy ranges", copy_ranges},
     {"ranges", ranges},
     {"conditions", conditions},
+    {"If-Range", if_ranges},
     {"URIs", uris},
     {0},
 };
