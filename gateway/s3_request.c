@@ -228,8 +228,34 @@ static enum s3_error headers_parse(struct s3_request *r)
     return S3_OK;
 }
 
+/* U+FFFE and U+FFFF are UTF-8, although no XML may hold them. */
+static bool is_utf8(const char *text, size_t n)
+{
+    while (n) {
+        size_t length = utf8_length(text, n);
+        if (length == 0 && n >= 3 && memcmp(text, "\xef\xbf", 2) == 0 &&
+            ((unsigned char)text[2] == 0xbe || (unsigned char)text[2] == 0xbf))
+            length = 3;
+        if (length == 0)
+            return false;
+        text += length;
+        n -= length;
+    }
+    return true;
+}
+
+/* No listing could name a key that is not UTF-8. One that is there is still read and deleted. */
+static bool key_creatable(const struct s3_request *r)
+{
+    bool creates = r->operation == S3_PUT_OBJECT || r->operation == S3_COPY_OBJECT ||
+                   r->operation == S3_CREATE_MULTIPART_UPLOAD;
+    return !creates || is_utf8(r->key, r->key_n);
+}
+
 static enum s3_error operation_check(struct s3_request *r)
 {
+    if (!key_creatable(r))
+        return S3_INVALID_URI;
     bool writes = r->operation == S3_PUT_OBJECT || r->operation == S3_COPY_OBJECT ||
                   r->operation == S3_COMPLETE_MULTIPART_UPLOAD;
     if (writes && r->conditions.if_none_match && strcmp(r->conditions.if_none_match, "*") != 0)

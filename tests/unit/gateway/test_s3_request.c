@@ -148,6 +148,26 @@ static void keys(void)
     is_not("PUT", target, S3_KEY_TOO_LONG);
 }
 
+/* Nobody could list such a key; what is there already can be read and deleted. */
+static void keys_that_are_no_text(void)
+{
+    static const struct http_header copy[] = {{"x-amz-copy-source", "source/%FF"}};
+    is_not("PUT", "/bucket/%FF", S3_INVALID_URI);
+    is_not("PUT", "/bucket/a%C3", S3_INVALID_URI);
+    is_not("PUT", "/bucket/%C0%AF", S3_INVALID_URI);
+    is_not("PUT", "/bucket/%ED%A0%80", S3_INVALID_URI);
+    is_not("PUT", "/bucket/a\xff", S3_INVALID_URI);
+    is_not("POST", "/bucket/%FF?uploads", S3_INVALID_URI);
+    parse_with("PUT", "/bucket/%FF", copy, 1, (struct want){.error = S3_INVALID_URI});
+    parse_with("PUT", "/bucket/key", copy, 1, (struct want){S3_OK, S3_COPY_OBJECT, 0, 0, 0});
+    is("GET", "/bucket/%FF", S3_GET_OBJECT, "bucket", "\xff");
+    is("HEAD", "/bucket/%FF", S3_HEAD_OBJECT, "bucket", "\xff");
+    is("DELETE", "/bucket/%FF", S3_DELETE_OBJECT, "bucket", "\xff");
+    is("POST", "/bucket/%FF?uploadId=u", S3_COMPLETE_MULTIPART_UPLOAD, "bucket", "\xff");
+    is("PUT", "/bucket/%EF%BF%BF", S3_PUT_OBJECT, "bucket", "\xef\xbf\xbf");
+    is("PUT", "/bucket/%F0%9F%98%80", S3_PUT_OBJECT, "bucket", "\xf0\x9f\x98\x80");
+}
+
 static void hosts(void)
 {
     struct http_header h[] = {{"Host", "my.bucket.s3.example.com:9000"}};
@@ -379,6 +399,7 @@ static const struct test tests[] = {
     {"operations", operations},
     {"refused operations", refused_operations},
     {"keys", keys},
+    {"keys that are no text", keys_that_are_no_text},
     {"hosts", hosts},
     {"bucket names", bucket_names},
     {"headers", headers},
