@@ -90,7 +90,7 @@ static enum s3_error checksum_stated(const struct http_headers *h, bool query,
 static enum s3_error checksum_parse(struct body *b, const struct http_headers *h,
                                     const struct body_config *c)
 {
-    enum checksum_kind kind = CHECKSUM_NONE, otherwise = c->otherwise;
+    enum checksum_kind kind = CHECKSUM_NONE;
     const char *value = NULL;
     if (!c->of_the_parts) {
         enum s3_error e = checksum_stated(h, false, &kind, &value);
@@ -111,11 +111,11 @@ static enum s3_error checksum_parse(struct body *b, const struct http_headers *h
             return S3_INVALID_REQUEST;
         b->checksum_in_trailer = true;
     }
-    const char *wanted = http_headers_get(h, "x-amz-sdk-checksum-algorithm");
-    if (kind == CHECKSUM_NONE && wanted && !c->of_the_parts)
-        otherwise = checksum_from_name(wanted, strlen(wanted));
     b->checksum_given = kind != CHECKSUM_NONE;
-    checksum_init(&b->checksum, b->checksum_given ? kind : otherwise);
+    const char *wanted = http_headers_get(h, "x-amz-sdk-checksum-algorithm");
+    if (!b->checksum_given && wanted && !c->of_the_parts)
+        kind = checksum_from_name(wanted, strlen(wanted));
+    checksum_init(&b->checksum, kind);
     return value ? checksum_value(b, value) : S3_OK;
 }
 

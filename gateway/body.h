@@ -17,7 +17,6 @@ struct body_config {
     bool demand_length; /* no length is not taken for 0: S3_MISSING_CONTENT_LENGTH */
     bool of_the_parts;  /* the x-amz-checksum-* headers are not this body's: not compared */
     const struct http_headers *query; /* x-amz-checksum-* of a presigned URL, or NULL */
-    enum checksum_kind otherwise;     /* computed when the client names no checksum */
 };
 /* Looks at the headers only; nothing is read, no 100 Continue is sent. S3_MISSING_CONTENT_LENGTH,
  * S3_INVALID_DIGEST, S3_INVALID_REQUEST (two checksums, ..), S3_ENTITY_TOO_LARGE. auth is used until
@@ -33,7 +32,7 @@ uint64_t body_size(const struct body *b);
 struct body_digests {
     bool has_md5;
     uint8_t md5[MD5_BYTES];
-    enum checksum_kind checksum; /* the client's, else `otherwise`; NONE: none */
+    enum checksum_kind checksum; /* that the client states or asks for; NONE: none */
     bool checksum_given;         /* by the client, and verified */
     uint8_t checksum_bytes[DIGEST_MAX_BYTES];
     char checksum_text[CHECKSUM_TEXT]; /* base64 */

@@ -27,11 +27,6 @@ const char *checksum_name(enum checksum_kind k)
     return row(k)->name;
 }
 
-const char *checksum_name_upper(enum checksum_kind k)
-{
-    return row(k)->upper;
-}
-
 size_t checksum_bytes(enum checksum_kind k)
 {
     return row(k)->bytes;

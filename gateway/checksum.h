@@ -19,10 +19,10 @@ enum checksum_kind {
 #define CHECKSUM_HEADER "x-amz-checksum-" /* and the name */
 enum { CHECKSUM_TEXT = 48 };              /* base64 and a NUL */
 
-/* "crc32c" (in header names) and "CRC32C" (in headers' values and XML). */
+/* "crc32c", as in headers' names. */
 const char *checksum_name(enum checksum_kind k);
-const char *checksum_name_upper(enum checksum_kind k);
-enum checksum_kind checksum_from_name(const char *name, size_t n); /* either case; NONE: no such */
+/* Also "CRC32C", as in headers' values; NONE: no such. */
+enum checksum_kind checksum_from_name(const char *name, size_t n);
 size_t checksum_bytes(enum checksum_kind k);
 
 uint64_t crc64nvme(uint64_t crc, const void *data, size_t n); /* check value: ae8b14860a799888 */

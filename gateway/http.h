@@ -54,7 +54,6 @@ struct http_request {
     enum http_body_kind body_kind;
     uint64_t body_length;
     bool expects_continue;
-    bool tls;
     struct sys_addr peer;
     struct arena *arena; /* the handler's too: freed after it has returned */
     int64_t received;    /* sys_now when the headers were complete */

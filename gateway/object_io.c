@@ -66,7 +66,6 @@ static ChunkDurable *durable_message(struct arena *arena, const struct chunk_dur
     return m;
 }
 
-/* Ends the writer. */
 /* Of a chunk that no row will name. */
 static void remove_shards(const struct chunk_io *io, uint32_t pool, const struct chunk_id *id,
                           const disk_id *disks, size_t n)
@@ -78,6 +77,7 @@ static void remove_shards(const struct chunk_io *io, uint32_t pool, const struct
         }
 }
 
+/* Ends the writer. */
 static enum s3_error write_chunk(const struct chunk_io *io, uint32_t pool,
                                  const struct chunk_id *id, struct chunk_writer *w, uint32_t length,
                                  const struct object_source *source, struct chunk_durable *durable)

@@ -166,18 +166,6 @@ enum s3_error op_pool(struct op *op, const BucketInfo *bucket, uint32_t *pool)
     return found ? S3_OK : S3_INVALID_STORAGE_CLASS;
 }
 
-/* An ETag as a header has it, without its quotes. */
-static const char *bare_etag(struct op *op, const char *text)
-{
-    size_t n = strlen(text);
-    if (n >= 2 && text[0] == '"' && text[n - 1] == '"') {
-        char *bare = arena_copy(op->arena, text + 1, n - 1);
-        bare[n - 2] = 0;
-        return bare;
-    }
-    return text;
-}
-
 enum s3_error op_write_conditions(struct op *op, Conditions *out)
 {
     const struct s3_conditions *c = &op->request.conditions;
@@ -188,7 +176,7 @@ enum s3_error op_write_conditions(struct op *op, Conditions *out)
         out->if_absent = true;
     }
     if (c->if_match)
-        out->if_match_etag = op_text(bare_etag(op, c->if_match));
+        out->if_match_etag = op_text(s3_etag_bare(op->arena, c->if_match));
     return S3_OK;
 }
 

@@ -98,9 +98,7 @@ static void delete_all(struct deletion *d, const struct s3_delete *list)
     size_t n = 0;
     for (size_t i = 0; i < list->entries_n; i++) {
         const struct s3_delete_entry *entry = &list->entries[i];
-        if (entry->key_n > S3_KEY_MAX) {
-            write_error(d->w, entry, S3_KEY_TOO_LONG);
-        } else if (entry->version && strcmp(entry->version, "null") != 0) {
+        if (entry->version && strcmp(entry->version, "null") != 0) {
             write_error(d->w, entry, S3_NO_SUCH_VERSION);
         } else if (entry->etag) {
             Conditions conditions = CONDITIONS__INIT;

@@ -1,5 +1,4 @@
 #include "gateway/s3_bodies.h"
-#include <stdio.h>
 #include <string.h>
 #include "common/base/text.h"
 #include "gateway/xml_reader.h"
@@ -20,23 +19,6 @@ static size_t count(const struct xml_node *root, const char *name)
     return n;
 }
 
-/* Trimmed, and without the quotes that clients may or may not send. */
-static const char *etag_of(struct arena *a, const char *text)
-{
-    size_t n;
-    text += strspn(text, " \t\r\n");
-    n = strlen(text);
-    while (n && strchr(" \t\r\n", text[n - 1]))
-        n--;
-    if (n >= 2 && text[0] == '"' && text[n - 1] == '"') {
-        text++;
-        n -= 2;
-    }
-    char *etag = arena_alloc(a, n + 1);
-    memcpy(etag, text, n);
-    return etag;
-}
-
 static enum s3_error part_parse(struct arena *a, const struct xml_node *node,
                                 struct s3_completed_part *out)
 {
@@ -47,18 +29,7 @@ static enum s3_error part_parse(struct arena *a, const struct xml_node *node,
     if (value < 1 || value > S3_PARTS_MAX)
         return S3_INVALID_ARGUMENT;
     out->number = (uint32_t)value;
-    out->etag = etag_of(a, etag);
-    for (int k = CHECKSUM_NONE + 1; k < CHECKSUM_KINDS; k++) {
-        char name[32];
-        snprintf(name, sizeof name, "Checksum%s", checksum_name_upper((enum checksum_kind)k));
-        const char *text = xml_child_text(node, name);
-        if (text && out->checksum != CHECKSUM_NONE)
-            return S3_MALFORMED_XML;
-        if (text) {
-            out->checksum = (enum checksum_kind)k;
-            out->checksum_text = text;
-        }
-    }
+    out->etag = s3_etag_bare(a, etag);
     return S3_OK;
 }
 
@@ -108,7 +79,7 @@ enum s3_error s3_delete_parse(struct arena *a, const char *text, size_t n, struc
         const char *etag = xml_child_text(c, "ETag"), *version = xml_child_text(c, "VersionId");
         out->entries[out->entries_n++] =
             (struct s3_delete_entry){key->text, key->text_n, version && *version ? version : NULL,
-                                     etag ? etag_of(a, etag) : NULL};
+                                     etag ? s3_etag_bare(a, etag) : NULL};
     }
     return S3_OK;
 }

@@ -3,15 +3,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "gateway/checksum.h"
 #include "gateway/s3_error.h"
 #include "gateway/s3_request.h"
 
 struct s3_completed_part {
-    uint32_t number;             /* 1 .. 10000, ascending (S3_INVALID_PART_ORDER) */
-    const char *etag;            /* without quotes */
-    enum checksum_kind checksum; /* NONE: not given */
-    const char *checksum_text;   /* base64 */
+    uint32_t number;  /* 1 .. 10000, ascending (S3_INVALID_PART_ORDER) */
+    const char *etag; /* without quotes */
 };
 struct s3_complete {
     struct s3_completed_part *parts;

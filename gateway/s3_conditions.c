@@ -107,6 +107,21 @@ bool s3_etag_listed(const char *list, const char *etag)
     return false;
 }
 
+const char *s3_etag_bare(struct arena *a, const char *text)
+{
+    text += strspn(text, " \t\r\n");
+    size_t n = strlen(text);
+    while (n && strchr(" \t\r\n", text[n - 1]))
+        n--;
+    if (n >= 2 && text[0] == '"' && text[n - 1] == '"') {
+        text++;
+        n -= 2;
+    }
+    char *etag = arena_alloc(a, n + 1);
+    memcpy(etag, text, n);
+    return etag;
+}
+
 enum s3_error s3_conditions_read(const struct s3_conditions *c, const char *etag, int64_t mtime)
 {
     const int64_t second = 1000000000;

@@ -42,8 +42,6 @@
     X(S3_INVALID_BUCKET_NAME, "InvalidBucketName", 400, "The specified bucket is not valid.")      \
     X(S3_INVALID_DIGEST, "InvalidDigest", 400,                                                     \
       "The Content-MD5 or checksum value that you specified is not valid.")                        \
-    X(S3_INVALID_LOCATION_CONSTRAINT, "InvalidLocationConstraint", 400,                            \
-      "The specified location constraint is not valid.")                                           \
     X(S3_INVALID_PART, "InvalidPart", 400,                                                         \
       "One or more of the specified parts could not be found.")                                    \
     X(S3_INVALID_PART_ORDER, "InvalidPartOrder", 400,                                              \
@@ -52,7 +50,6 @@
     X(S3_INVALID_REQUEST, "InvalidRequest", 400, "Invalid Request")                                \
     X(S3_INVALID_STORAGE_CLASS, "InvalidStorageClass", 400,                                        \
       "The storage class that you specified is not valid.")                                        \
-    X(S3_INVALID_TAG, "InvalidTag", 400, "The tag provided was not a valid tag.")                  \
     X(S3_INVALID_URI, "InvalidURI", 400, "The specified URI couldn't be parsed.")                  \
     X(S3_KEY_TOO_LONG, "KeyTooLongError", 400, "Your key is too long.")                            \
     X(S3_MALFORMED_XML, "MalformedXML", 400,                                                       \

@@ -50,9 +50,7 @@ static enum s3_error path_parse(struct s3_request *r, const struct s3_request_co
     const struct http_request *http = r->http;
     const char *rest = http->path + 1;
     const char *bucket = host_bucket(http, c);
-    if (bucket) {
-        r->virtual_host = true;
-    } else {
+    if (!bucket) {
         size_t n = strcspn(rest, "/"), decoded_n;
         bucket = uri_decode(http->arena, rest, n, false, &decoded_n);
         if (!bucket)

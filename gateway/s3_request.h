@@ -131,6 +131,8 @@ enum s3_error s3_conditions_read(const struct s3_conditions *c, const char *etag
 bool s3_if_range_holds(const char *if_range, const char *etag, int64_t mtime);
 /* Whether a list as in If-Match ("*", "\"a\", W/\"b\"", a) names this ETag. */
 bool s3_etag_listed(const char *list, const char *etag);
+/* Trimmed, and without the quotes that clients may or may not send. */
+const char *s3_etag_bare(struct arena *a, const char *text);
 
 struct s3_copy_source {
     const char *bucket; /* NULL: no copy */
@@ -148,7 +150,6 @@ struct s3_request {
     const char *bucket; /* "" for the service */
     const char *key;    /* decoded once; "" for a bucket; may hold any byte, with a NUL after it */
     size_t key_n;
-    bool virtual_host;
     struct s3_param *params;
     size_t params_n;
     struct http_headers query_checksums; /* x-amz-checksum-* of a presigned URL */

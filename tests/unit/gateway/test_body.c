@@ -146,9 +146,9 @@ static void plain(void)
 
 static void digests(void)
 {
-    struct http_memory m = {.body = "123456789", .body_n = 9};
-    struct outcome o = {.config = {.size_max = 9, .md5 = true, .otherwise = CHECKSUM_CRC64NVME},
-                        .buffer = 4};
+    struct http_header wanted[] = {{"x-amz-sdk-checksum-algorithm", "CRC64NVME"}};
+    struct http_memory m = {.headers = wanted, .headers_n = 1, .body = "123456789", .body_n = 9};
+    struct outcome o = {.config = {.size_max = 9, .md5 = true}, .buffer = 4};
     m.method = "PUT";
     m.target = "/b/k";
     digest_sha256("123456789", 9, o.auth.payload_sha256);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "common/base/text.h"
+#include "gateway/http_internal.h"
 #include "gateway/http_memory.h"
 #include "gateway/s3_request.h"
 #include "gateway/s3_uri.h"
@@ -381,6 +382,18 @@ static void if_ranges(void)
     CHECK(!s3_if_range_holds("Fri, 02 Jan 1970 00:00:00 GMT", "a", modified - 1));
 }
 
+/* Every status that is ever answered has its words. */
+static void status_texts(void)
+{
+    for (int e = 0; e < S3_ERRORS; e++)
+        if (!CHECK(strcmp(http_status_text(s3_error_status((enum s3_error)e)), "Status") != 0))
+            printf("for: %s\n", s3_error_code((enum s3_error)e));
+    for (int why = 0; why <= HTTP_REFUSED_UNANSWERED; why++)
+        CHECK(strcmp(http_status_text(http_refusal_status((enum http_refusal)why)), "Status") != 0);
+    CHECK_TEXT(http_status_text(501), "Not Implemented");
+    CHECK_TEXT(http_status_text(206), "Partial Content");
+}
+
 static void uris(void)
 {
     struct arena a;
@@ -408,6 +421,7 @@ static const struct test tests[] = {
     {"ranges", ranges},
     {"conditions", conditions},
     {"If-Range", if_ranges},
+    {"status texts", status_texts},
     {"URIs", uris},
     {0},
 };
