@@ -1,11 +1,14 @@
 #!/usr/bin/python3
 """The rules of S3 that clients build on: keys as they are, listings in pages, ranges, conditions, races,
 multipart uploads, copies, and that a user's buckets are his own."""
+import base64
 import hashlib
 import os
 import sys
 import threading
-import urllib.parse
+import urllib.error
+import urllib.request
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import boto3
@@ -348,6 +351,40 @@ def copies(s3, raw):
             CopySource={"Bucket": "copies", "Key": "copy"}, CopySourceIfMatch='"0"')
 
 
+def presigned(cluster, s3, raw):
+    """URLs as current SDKs presign them: what would be headers about checksums stands in the query."""
+    s3.create_bucket(Bucket="signed")
+    at = {"Bucket": "signed", "Key": "key"}
+    keys = cluster.credentials
+    s3 = boto3.client("s3", endpoint_url=keys["AWS_ENDPOINT_URL"], region_name="us-east-1",
+                      aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+                      aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+                      config=Config(s3={"addressing_style": "path"}, signature_version="s3v4"))
+
+    def ask(verb, method, query, body=None):
+        def add(request, **_):
+            request.params = {**(request.params or {}), **query}
+        s3.meta.events.register("before-sign.s3", add)
+        url = s3.generate_presigned_url(verb, Params=at)
+        s3.meta.events.unregister("before-sign.s3", add)
+        check("X-Amz-Signature" in url and all(key in url for key in query), url)
+        request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": ""})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as e:
+            return e.code, e.read()
+    crc = base64.b64encode(zlib.crc32(b"some bytes").to_bytes(4, "big")).decode()
+    put = {"x-id": "PutObject", "x-amz-sdk-checksum-algorithm": "CRC32"}
+    wrong = ask("put_object", "PUT", {**put, "x-amz-checksum-crc32": crc}, b"other bytes")
+    check(wrong[0] == 400 and b"BadDigest" in wrong[1], f"a wrong checksum: {wrong}")
+    for value in (crc, "AAAAAA=="):
+        found = ask("put_object", "PUT", {**put, "x-amz-checksum-crc32": value}, b"some bytes")
+        check(found[0] == 200, f"checksum {value}: {found}")
+    found = ask("get_object", "GET", {"x-id": "GetObject", "x-amz-checksum-mode": "ENABLED"})
+    check(found == (200, b"some bytes"), f"{found}")
+
+
 def users(cluster, s3, raw):
     """Whoever is not root sees and touches only what is his own."""
     bob = cluster.ask("user", "add", "bob")
@@ -398,7 +435,8 @@ def main():
             test.__name__ = f.__name__
             return test
         return run([named(f) for f in (keys_as_they_are, listings, ranges, conditions, races,
-                                       multipart, odd_metadata, copies)] + [named(users, cluster)])
+                                       multipart, odd_metadata, copies)] +
+                   [named(presigned, cluster), named(users, cluster)])
 
 
 if __name__ == "__main__":
