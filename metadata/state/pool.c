@@ -137,6 +137,31 @@ enum err apply_push_holders(struct apply *a, const PushHolders *c)
     return done > 0 || c->n_pushes == 0 ? OK : ERR_MISMATCH;
 }
 
+/* Whether some chunk of the group still needs this slot's shard on the newest holder: it was committed since
+ * that one has compared, with a shard on an older one, which may be the only one (hazard 2). */
+static bool shard_is_ordered(struct apply *a, const struct cluster_pool *pool, uint32_t pg,
+                             uint32_t slot)
+{
+    struct txn_scan scan;
+    struct key prefix;
+    struct kv_slice row, value;
+    unsigned rows = 0;
+    bool ordered = false;
+    key_begin(&prefix, 'r');
+    key_u32(&prefix, pool->id);
+    key_u32(&prefix, pg);
+    txn_scan_begin(&scan, a->txn, &prefix, NULL);
+    while (!ordered && txn_scan_next(&scan, &row, &value)) {
+        struct chunk_id chunk;
+        struct chunk_row c;
+        chunk_id_decode((const uint8_t *)row.data + row.length - CHUNK_ID_BYTES, &chunk);
+        ordered = rows++ == STATE_ROWS_MAX ||
+                  (chunk_get(a, pool->id, &chunk, &c) && (c.missing >> slot & 1));
+    }
+    txn_scan_end(&scan);
+    return ordered;
+}
+
 enum err apply_finish_holder(struct apply *a, const FinishHolder *c)
 {
     const struct cluster_pool *pool = cluster_map_pool(a->state->map, c->pool);
@@ -145,6 +170,9 @@ enum err apply_finish_holder(struct apply *a, const FinishHolder *c)
         return ERR_NOT_FOUND;
     if (slot->count == 1 && slot_newest(slot) == c->disk && slot_since(slot) == c->since_epoch)
         return OK;
+    if (slot_newest(slot) == c->disk && slot_since(slot) == c->since_epoch &&
+        shard_is_ordered(a, pool, c->pg, c->slot))
+        return ERR_BUSY; /* its repair comes first */
     enum err e = slot_finish(slot, c->disk, c->since_epoch);
     if (e == OK) {
         slot->whole_since = a->time;

@@ -352,6 +352,38 @@ static void repairs(void)
 }
 
 /* Hazard 17 and the map's deltas. */
+/* Hazard 2: a chunk comes with a shard on the older holder when the newest has compared already: the older one
+ * stays until the shard has been made. */
+static void committed_behind_a_comparison(void)
+{
+    struct fixture f;
+    struct fx_write w;
+    uint8_t id[16] = {0};
+    RepairKey key = REPAIR_KEY__INIT, *list[] = {&key};
+    FinishRepairs done = FINISH_REPAIRS__INIT;
+    fx_open(&f, "s");
+    fx_populate(&f);
+    fx_write_init(&f, &w, 1);
+    w.put.key = fx_text("k");
+    uint32_t pg = fx_pg(w.id, 0), spare = (pg + 6) % 8 + 1;
+    CHECK_OK(push(&f, pg, 2, spare, slot_now(&f, pg, 2)->holders[0]->since_epoch)->error);
+    uint64_t since = slot_now(&f, pg, 2)->holders[0]->since_epoch;
+    CHECK_OK(fx_put_object(&f, &w.put)->error);
+    CHECK_EQ(finish(&f, pg, 2, spare, since)->error, ERR_BUSY);
+    CHECK_EQ(slot_now(&f, pg, 2)->n_holders, 2);
+    memcpy(id, w.id, WRITE_ID_BYTES);
+    key.pool = 1;
+    key.chunk_id = fx_bytes(id, 16);
+    key.index = 2;
+    key.disk = spare;
+    done.shards = list;
+    done.n_shards = 1;
+    CHECK_OK(fx_finish_repairs(&f, &done)->error);
+    CHECK_OK(finish(&f, pg, 2, spare, since)->error);
+    CHECK_EQ(slot_now(&f, pg, 2)->n_holders, 1);
+    fx_close(&f);
+}
+
 static void disks(void)
 {
     struct fixture f;
@@ -488,6 +520,7 @@ static const struct test tests[] = {{"restart", restart},
                                     {"conditions", conditions},
                                     {"collection", collection},
                                     {"repairs", repairs},
+                                    {"a commit behind a comparison", committed_behind_a_comparison},
                                     {"disks", disks},
                                     {"users", users},
                                     {"unknown commands", unknown_commands},
