@@ -6,7 +6,7 @@
 /* Deleting what nobody can reach any more. The state machine queued the runs of a replaced or
  * deleted object under the log time at which they are due (hazard 19); here the leader first tells
  * every holder's disk to drop its shards, then removes the chunks' rows, some chunks of one run at a
- * time. A disk that is down or does not answer is not waited for: what it keeps is unknown to
+ * time. A disk that is down, suspect or does not answer is not waited for: what it keeps is unknown to
  * metadata from then on. A crash in between repeats deletes, which is harmless. */
 
 enum { CHUNKS_AT_ONCE = 64, RUNS_AT_ONCE = 16 };
@@ -61,7 +61,7 @@ static void remove_from(struct shard_client *shards, const struct cluster_map *m
             break;
         }
     }
-    if (n == 0 || !disk->up || !cluster_map_disk_holds(map, disk->id))
+    if (n == 0 || !disk->up || disk->suspect || !cluster_map_disk_holds(map, disk->id))
         return;
     const struct request_context request = {.deadline = sys_now() + SYS_SECOND};
     enum err e = shard_remove(shards, &request, disk->id, pool->id, held, n);

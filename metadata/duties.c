@@ -21,6 +21,7 @@
 enum {
     PUSHES_PER_COMMAND = 128,
     MOVES_MAX = 64,
+    DISKS_AT_ONCE = 256,     /* in one command; STATE_CHUNKS_MAX */
     OUT_WEIGHT_PERCENT = 25, /* auto-out stops here */
 };
 #define ROUND_EVERY         (250 * SYS_MS)
@@ -33,6 +34,7 @@ struct disk_watch {
     disk_id id;
     int64_t down_since;    /* log time; 0 while up */
     int64_t suspect_since; /* log time; 0 while it is not */
+    int64_t came_at;       /* sys_now when it was seen to be opened, or up again */
 };
 
 struct duties {
@@ -103,6 +105,17 @@ static struct disk_watch *watch_of(struct duties *d, disk_id id)
     return &d->watches[d->watch_count++];
 }
 
+/* Before the map has it. */
+static void note_disk(struct duties *d, const DiskInfo *disk)
+{
+    const struct cluster_disk *old = cluster_map_disk(d->map, disk->id);
+    struct disk_watch *w = watch_of(d, disk->id);
+    w->down_since = disk->down_since;
+    w->suspect_since = disk->suspect_since;
+    if (disk->up && (!old || !old->up || old->incarnation != disk->incarnation))
+        w->came_at = sys_now();
+}
+
 static void note_pool(struct duties *d, const PoolInfo *pool)
 {
     size_t i = 0;
@@ -134,13 +147,10 @@ static enum err refresh(struct duties *d)
     enum err e = service_read(d->service, &query, &arena, &answer);
     if (e == OK && answer->map && answer->map->epoch > d->map->epoch) {
         const MapInfo *delta = answer->map;
-        e = map_apply_delta(d->map, delta);
         size_t before = d->watch_count;
-        for (size_t i = 0; i < delta->n_disks; i++) {
-            struct disk_watch *w = watch_of(d, delta->disks[i]->id);
-            w->down_since = delta->disks[i]->down_since;
-            w->suspect_since = delta->disks[i]->suspect_since;
-        }
+        for (size_t i = 0; i < delta->n_disks; i++)
+            note_disk(d, delta->disks[i]);
+        e = map_apply_delta(d->map, delta);
         for (size_t i = 0; i < delta->n_pools; i++)
             note_pool(d, delta->pools[i]);
         if (d->watch_count > before)
@@ -166,10 +176,8 @@ static enum err run(struct duties *d, Command *command)
 
 /* ---- watch and retire ---- */
 
-static void set_up(struct duties *d, uint32_t *disks, size_t n, bool up)
+static void set_some_up(struct duties *d, uint32_t *disks, size_t n, bool up)
 {
-    if (n == 0)
-        return;
     SetDisksUp body = SET_DISKS_UP__INIT;
     body.disks = disks;
     body.n_disks = n;
@@ -184,6 +192,17 @@ static void set_up(struct duties *d, uint32_t *disks, size_t n, bool up)
         else if (e == OK)
             log_warn("watch", "disk is down: it is not heard of disk=%u", disks[i]);
     }
+}
+
+static void set_up(struct duties *d, uint32_t *disks, size_t n, bool up)
+{
+    for (size_t i = 0; i < n; i += DISKS_AT_ONCE)
+        set_some_up(d, disks + i, n - i < DISKS_AT_ONCE ? n - i : DISKS_AT_ONCE, up);
+}
+
+static int64_t latest(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
 }
 
 static void set_state(struct duties *d, disk_id disk, enum disk_admin state, const char *why)
@@ -208,7 +227,8 @@ static void watch(struct duties *d)
     for (size_t i = 0; i < d->map->disk_count; i++) {
         const struct cluster_disk *disk = &d->map->disks[i];
         const struct disk_heard last = reports_disk(&d->service->reports, disk->id);
-        int64_t silent = now - (last.at > d->leads_since ? last.at : d->leads_since);
+        int64_t heard = latest(last.at, latest(d->leads_since, watch_of(d, disk->id)->came_at));
+        int64_t silent = now - heard;
         if (disk->up && (silent > t->down_after || last.absent))
             down[downs++] = disk->id;
         else if (!disk->up && last.at > 0 && now - last.at < t->down_after && !last.failed)

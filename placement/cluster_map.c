@@ -8,14 +8,20 @@ struct cluster_map *cluster_map_new(void)
     return sys_alloc(sizeof(struct cluster_map));
 }
 
-void cluster_map_free(struct cluster_map *map)
+void cluster_map_clear(struct cluster_map *map)
 {
-    if (map == NULL)
-        return;
     for (size_t i = 0; i < map->pool_count; i++)
         sys_free(map->pools[i].slots);
     sys_free(map->pools);
     sys_free(map->disks);
+    *map = (struct cluster_map){0};
+}
+
+void cluster_map_free(struct cluster_map *map)
+{
+    if (map == NULL)
+        return;
+    cluster_map_clear(map);
     sys_free(map);
 }
 

@@ -95,7 +95,8 @@ struct cluster_map {
 
 struct cluster_map *cluster_map_new(void);
 struct cluster_map *cluster_map_copy(const struct cluster_map *map);
-void cluster_map_free(struct cluster_map *map); /* NULL is allowed */
+void cluster_map_free(struct cluster_map *map);  /* NULL is allowed */
+void cluster_map_clear(struct cluster_map *map); /* as new */
 
 /* Adds the disk, or replaces the one with its id. ERR_INVALID: a value out of bounds. ERR_TOO_BIG:
  * CLUSTER_DISKS_MAX are there. */

@@ -115,8 +115,7 @@ static enum err fetch(struct map_cache *c, const struct request_context *request
     if (e == OK && !answer->map)
         e = ERR_FORMAT;
     if (e == OK && answer->map->epoch > old->epoch) {
-        struct cluster_map *map =
-            answer->map->since == 0 ? cluster_map_new() : cluster_map_copy(old);
+        struct cluster_map *map = cluster_map_copy(old);
         e = map_apply_delta(map, answer->map);
         sys_mutex_lock(&c->lock);
         if (e == OK && map->epoch > c->versions->map->epoch)

@@ -30,7 +30,7 @@ bool map_cache_behind(struct map_cache *c);
 /* A newer line of one PG. */
 void map_cache_take_pg(struct map_cache *c, const PgInfo *pg);
 
-/* From messages to structs (map_codec.c). ERR_FORMAT, and what cluster_map_put_* answer; the map is
+/* From messages to structs (map_codec.c). A delta since 0 is a whole map: what it leaves out is gone. ERR_FORMAT, and what cluster_map_put_* answer; the map is
  * then of no use. */
 enum err map_apply_delta(struct cluster_map *map, const MapInfo *delta) MUST_USE;
 enum err map_apply_pg(struct cluster_map *map, const PgInfo *pg) MUST_USE;

@@ -72,6 +72,8 @@ enum err map_apply_pg(struct cluster_map *map, const PgInfo *in)
 enum err map_apply_delta(struct cluster_map *map, const MapInfo *delta)
 {
     enum err e = OK;
+    if (delta->since == 0)
+        cluster_map_clear(map);
     for (size_t i = 0; e == OK && i < delta->n_disks; i++)
         e = apply_disk(map, delta->disks[i]);
     for (size_t i = 0; e == OK && i < delta->n_pools; i++)

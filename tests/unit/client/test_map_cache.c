@@ -115,6 +115,16 @@ static void whole_and_deltas(void)
     unsigned before = f->source.queries;
     CHECK_OK(refresh(f, epoch));
     CHECK_EQ(f->source.queries, before);
+    /* Whoever is too far behind gets a whole one, which leaves out what is gone. */
+    DiskInfo *alone[] = {&down};
+    MapInfo whole = MAP_INFO__INIT;
+    whole.epoch = epoch + 2;
+    whole.disks = alone;
+    whole.n_disks = 1;
+    struct cluster_map *map = cluster_map_copy(second);
+    CHECK_OK(map_apply_delta(map, &whole));
+    CHECK(map->disk_count == 1 && map->pool_count == 0 && map->epoch == epoch + 2);
+    cluster_map_free(map);
     map_cache_unref(f->cache, first);
     map_cache_unref(f->cache, empty);
     map_cache_unref(f->cache, second);
