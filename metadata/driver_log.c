@@ -25,12 +25,14 @@ static void write_out(struct driver *d, struct driver_write *w)
     raft_entries_release(&w->entries);
 }
 
-/* A record that was written and cannot be read back is rot: this member must not go on. */
+/* A record that was written and cannot be read back is rot: this member must not go on. What a snapshot has
+ * replaced meanwhile is not there any more, and not asked for again. */
 static void load(struct driver *d, struct driver_loaded *l)
 {
     enum err e =
         log_store_read(d->log, l->load.first, l->load.last, l->load.max_bytes, &l->entries);
-    if (e == OK || (e == ERR_NOT_FOUND && l->load.member != 0))
+    bool replaced = l->load.member != 0 || l->load.first <= log_store_base(d->log);
+    if (e == OK || (e == ERR_NOT_FOUND && replaced))
         return;
     log_error("log", "cannot read entries back log=%s first=%llu: %s", d->options.log.directory,
               (unsigned long long)l->load.first, err_text(e));

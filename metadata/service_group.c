@@ -55,7 +55,8 @@ bool metadata_service_votes(const struct metadata_service *s)
     return votes;
 }
 
-/* Learner first, voter as soon as it has caught up. */
+/* Learner first, voter as soon as it has caught up: whoever asks, asks again. Nothing waits here, on a thread
+ * that queries need. */
 enum err service_group_join(struct metadata_service *s, const Join *body, int64_t deadline)
 {
     if (!driver_is_leader(s->driver))
@@ -65,12 +66,8 @@ enum err service_group_join(struct metadata_service *s, const Join *body, int64_
     enum err e = driver_change(s->driver, RAFT_ADD_LEARNER, body->id, body->address, deadline);
     if (e != OK && e != ERR_EXISTS)
         return e;
-    for (;;) {
-        e = driver_change(s->driver, RAFT_PROMOTE, body->id, NULL, deadline);
-        if (e != ERR_BUSY || sys_now() >= deadline || service_stopping(s))
-            return e == ERR_EXISTS ? OK : e;
-        sys_sleep_until(sys_now() + LOOK_EVERY);
-    }
+    e = driver_change(s->driver, RAFT_PROMOTE, body->id, NULL, deadline);
+    return e == ERR_EXISTS ? OK : e;
 }
 
 /* It counts in the joint configuration too, that its change makes: whoever asked wipes its directory, so
