@@ -7,7 +7,7 @@
  * A planner thread makes rounds: it reads from the map and from the repair rows what this server has
  * to do, puts it in order, and workers do it, one placement group each. A newer map ends the round:
  * what was not begun is planned again, so that the most endangered always come first. What failed is
- * tried again in a later round and never stops the rest.
+ * tried again in a later round, behind the rest for a while.
  *
  *  B1  A slot is called filled (FinishHolder) only when each chunk of a list that was read after its
  *      disk had become the newest holder was compared with the disk's index, and the index is synced
@@ -17,7 +17,8 @@
 
 #define ROUND_EVERY (2 * SYS_SECOND) /* repair rows are looked for so often */
 #define RETRY_AFTER (3 * SYS_SECOND)
-#define BURST       (100 * SYS_MS) /* of the allowed rate, may be used at once */
+enum { FAILURES_MAX = 6 };
+#define BURST (100 * SYS_MS) /* of the allowed rate, may be used at once */
 
 /* ---- lists ---- */
 
@@ -42,12 +43,19 @@ void task_list_clear(struct task_list *l)
     *l = (struct task_list){0};
 }
 
-static bool task_list_has(const struct task_list *l, const struct task *t)
+struct task *task_list_find(const struct task_list *l, const struct task *t)
 {
     for (size_t i = 0; i < l->count; i++)
         if (task_same(&l->v[i], t))
-            return true;
-    return false;
+            return &l->v[i];
+    return NULL;
+}
+
+void task_failed(struct task *t, int64_t now)
+{
+    unsigned doublings = t->failures < FAILURES_MAX ? t->failures : FAILURES_MAX;
+    t->failures++;
+    t->again_at = now + (RETRY_AFTER << doublings);
 }
 
 static void task_list_remove(struct task_list *l, const struct task *t)
@@ -152,6 +160,18 @@ static bool take_task(struct backfill *b, struct task *out)
     return true;
 }
 
+/* Under the lock. */
+static void note_end(struct backfill *b, const struct task *t, enum err e)
+{
+    if (e == OK) {
+        task_list_remove(&b->failing, t);
+        return;
+    }
+    if (!task_list_find(&b->failing, t))
+        task_list_add(&b->failing, t);
+    task_failed(task_list_find(&b->failing, t), sys_now());
+}
+
 static void worker_run(void *arg)
 {
     struct backfill *b = arg;
@@ -170,6 +190,7 @@ static void worker_run(void *arg)
             t.owner->fills_running--;
         if (e == OK && t.kind == TASK_AUDIT)
             task_list_remove(&b->audits, &t);
+        note_end(b, &t, e);
         b->failed += e != OK;
         sys_cond_broadcast(&b->changed);
     }
@@ -178,8 +199,20 @@ static void worker_run(void *arg)
 
 /* ---- rounds ---- */
 
+/* Forgets what failed and is not to be done any more. Under the lock. */
+static void forget_failing(struct backfill *b, const struct task_list *plan)
+{
+    for (size_t i = 0; i < b->failing.count;) {
+        const struct task t = b->failing.v[i];
+        if (task_list_find(plan, &t) || task_list_find(&b->running, &t))
+            i++;
+        else
+            task_list_remove(&b->failing, &t);
+    }
+}
+
 /* Puts a fresh plan in the place of the old one. Under the lock. */
-static void publish(struct backfill *b, const struct task_list *plan)
+static void publish(struct backfill *b, struct task_list *plan)
 {
     struct chunk_service *s = b->service;
     uint32_t before[CHUNK_DISKS_MAX];
@@ -187,11 +220,13 @@ static void publish(struct backfill *b, const struct task_list *plan)
         before[i] = s->disks[i].fills_waiting + s->disks[i].fills_running;
         s->disks[i].fills_waiting = 0;
     }
+    forget_failing(b, plan);
+    backfill_put_off(&b->failing, sys_now(), plan);
     task_list_clear(&b->waiting);
     b->next = 0;
     b->failed = 0;
     for (size_t i = 0; i < plan->count; i++) {
-        if (task_list_has(&b->running, &plan->v[i]))
+        if (task_list_find(&b->running, &plan->v[i]))
             continue;
         task_list_add(&b->waiting, &plan->v[i]);
         plan->v[i].owner->fills_waiting += plan->v[i].kind == TASK_FILL;
@@ -299,6 +334,7 @@ void backfill_stop(struct backfill *b)
     task_list_clear(&b->waiting);
     task_list_clear(&b->running);
     task_list_clear(&b->audits);
+    task_list_clear(&b->failing);
     if (b->cancel)
         sys_event_free(b->cancel);
     sys_cond_release(&b->changed);

@@ -17,8 +17,13 @@ struct task {
     disk_id disk;
     struct chunk_disk *owner;
     unsigned danger; /* slots of the group that nobody can read from now */
+    /* Of one that has failed: how often, and until when others go before it. */
+    unsigned failures;
+    int64_t again_at;
 };
 bool task_same(const struct task *a, const struct task *b);
+/* The time that a failure costs: 3 s, twice as long after each further one, up to 192 s. */
+void task_failed(struct task *t, int64_t now);
 
 struct task_list {
     struct task *v;
@@ -26,6 +31,7 @@ struct task_list {
 };
 void task_list_add(struct task_list *l, const struct task *t);
 void task_list_clear(struct task_list *l);
+struct task *task_list_find(const struct task_list *l, const struct task *t); /* or NULL */
 
 enum { BACKFILL_THREADS_MAX = 64 };
 
@@ -43,7 +49,7 @@ struct backfill {
     bool stopping, woken;
     struct task_list waiting; /* in order; taken from `next` */
     size_t next;
-    struct task_list running;
+    struct task_list running, failing;
     size_t failed;          /* tasks of this round that have to be done again */
     int64_t rate_at;        /* nothing is moved before this time */
     uint64_t lists, listed; /* chunk lists read to their end, and what was on them */
@@ -65,6 +71,8 @@ void backfill_listed(struct backfill *b, uint64_t chunks);
 
 /* backfill_plan.c: what is to be done by the newest map; of repairs, also by metadata's rows. */
 void backfill_plan(struct backfill *b, struct task_list *out);
+/* Puts what has just failed behind all else, until its time: what cannot be done must not starve what can. */
+void backfill_put_off(const struct task_list *failing, int64_t now, struct task_list *plan);
 
 /* backfill_run.c: OK, or some of it could not be done now. */
 enum err backfill_run(struct backfill *b, const struct task *t) MUST_USE;

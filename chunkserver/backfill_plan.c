@@ -233,3 +233,19 @@ void backfill_plan(struct backfill *b, struct task_list *out)
         qsort(out->v, out->count, sizeof *out->v, in_order);
     drop_doubles(out);
 }
+
+void backfill_put_off(const struct task_list *failing, int64_t now, struct task_list *plan)
+{
+    struct task_list later = {0};
+    size_t kept = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct task *f = task_list_find(failing, &plan->v[i]);
+        if (f && f->again_at > now)
+            task_list_add(&later, &plan->v[i]);
+        else
+            plan->v[kept++] = plan->v[i];
+    }
+    for (size_t i = 0; i < later.count; i++)
+        plan->v[kept++] = later.v[i];
+    task_list_clear(&later);
+}

@@ -422,7 +422,11 @@ enum err backfill_run(struct backfill *b, const struct task *t)
 {
     if (!chunk_disk_enter(t->owner))
         return ERR_UNAVAILABLE;
-    enum err e = t->kind == TASK_REPAIR ? run_repairs(b, t) : run_slot(b, t);
+    /* Of a slot's disk: another one may have come to its directory since. */
+    bool there = t->kind == TASK_REPAIR || chunk_disk_id(t->owner) == t->disk;
+    enum err e = t->kind == TASK_REPAIR ? run_repairs(b, t)
+                 : there                ? run_slot(b, t)
+                                        : ERR_UNAVAILABLE;
     chunk_disk_leave(t->owner);
     return e;
 }
