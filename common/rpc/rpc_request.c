@@ -143,6 +143,9 @@ void rpc_reply(struct rpc_request *r, enum err status, const ProtobufCMessage *b
     bool inside = c->dispatching == r;
     if (inside)
         c->dispatching = NULL;
+    /* Who handles frames sends what has gathered when there are no more; a request that it has handed on may
+     * be answered when it has done so. */
+    bool gathers = inside && !r->kept;
     if (r->kept)
         c->kept--;
     if (!control && r->header.call == c->call) {
@@ -152,8 +155,8 @@ void rpc_reply(struct rpc_request *r, enum err status, const ProtobufCMessage *b
     sys_mutex_unlock(&c->lock);
     if (send) {
         bool soon = flags & RPC_REPLY_SOON;
-        connection_reply(c, &r->header, status, body, payload, slices, flags, !inside && !soon);
-        if (control && soon && !inside)
+        connection_reply(c, &r->header, status, body, payload, slices, flags, !gathers && !soon);
+        if (control && soon && !gathers)
             sys_event_set(c->wake);
     }
     request_free(r);
