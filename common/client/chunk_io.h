@@ -18,7 +18,7 @@ struct chunk_latency; /* p95/p99 of recent shard reads and writes, per process *
 
 enum {
     CHUNK_BYTES_MAX = 64 << 20,
-    CHUNK_WINDOW_STRIPES = 3, /* stripes in flight a request */
+    CHUNK_WINDOW_STRIPES = 3, /* groups of 256 KiB in flight, for each shard */
 };
 
 /* What chunk readers and writers stand on; one per process, const after start. */

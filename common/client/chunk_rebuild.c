@@ -198,7 +198,8 @@ enum err chunk_follow(const struct chunk_io *io, const struct request_context *r
     for (unsigned i = 0; e == OK && i < durable->width; i++) {
         const struct pg_slot *slot = pool_slot(pool, pg, i);
         uint64_t moved;
-        if (durable->disks[i] == 0 || slot_has_holder(slot, durable->disks[i]))
+        disk_id disk = durable->disks[i];
+        if (disk == 0 || (slot_has_holder(slot, disk) && cluster_map_disk_holds(map, disk)))
             continue;
         disk_id target = slot_newest(slot);
         enum err copied = rebuild(io, request, pool_id, id, chunk_length, before.nonce, began,

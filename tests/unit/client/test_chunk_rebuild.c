@@ -99,6 +99,25 @@ static void from_older_holder(void)
     rig_free(rig);
 }
 
+/* Its disk is still a holder of the slot and has failed: no commit counts that shard, it is made anew. */
+static void from_a_failed_holder(void)
+{
+    struct rig *rig = rig_new(POOL_BYTES);
+    struct chunk c = rig_chunk(rig, P_4_2, 700000);
+    struct request_context request = rig_context(20 * SYS_SECOND);
+    CHECK_OK(rig_write(rig, &c, SYS_SECOND, 0));
+    struct kept original = *rig_shard(rig, 3, &c, 2);
+    struct chunk_durable durable = c.durable;
+    rig_push(rig, P_4_2, 2, SPARE);
+    cluster_map_disk_mutable(rig->map, 3)->admin = DISK_FAILED;
+    rig_publish(rig);
+    CHECK_OK(chunk_follow(&rig->io, &request, c.pool, &c.id, c.length, 77, &durable));
+    CHECK_EQ(durable.disks[2], SPARE);
+    CHECK_EQ(durable.disks[1], c.durable.disks[1]);
+    check_twin(rig, &c, 2, &original);
+    rig_free(rig);
+}
+
 static void troubles(void)
 {
     struct rig *rig = rig_new(POOL_BYTES);
@@ -153,6 +172,7 @@ static const struct test tests[] = {
     {"every index", every_index},
     {"little memory", little_memory},
     {"from an older holder", from_older_holder},
+    {"from a holder that has failed", from_a_failed_holder},
     {"troubles", troubles},
     {0},
 };
