@@ -12,7 +12,7 @@
  *  B1  A slot is called filled (FinishHolder) only when each chunk of a list that was read after its
  *      disk had become the newest holder was compared with the disk's index, and the index is synced
  *      (hazard 2, 17).
- *  B2  Nothing is deleted here.
+ *  B2  Nothing is deleted here but what was just made of a chunk that has been collected meanwhile.
  *  B3  A task runs on one worker at a time. */
 
 #define ROUND_EVERY (2 * SYS_SECOND) /* repair rows are looked for so often */
