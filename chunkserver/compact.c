@@ -14,9 +14,11 @@
  *  P3  A delete or a second commit of the shard that comes while it is copied wins: the copy gets no
  *      sequence, or no row. From its sequence to its row (one sync) a delete waits, else recovery
  *      could find a copy that is younger than the deletion.
- *  P4  The extent with the highest number stays, so that no number is ever given twice.
+ *  P4  The extent with the highest number stays, so that no number is ever given twice; it is cut like others.
  *  P5  What cannot be copied (rot, a read error) keeps its extent.
- *  P6  Copying may use the space behind the full mark: it ends with more. */
+ *  P6  Copying may use the space behind the full mark: it ends with more.
+ *  P7  The first look comes as soon as the disk is open, if a crash left extents preallocated: each such open
+ *      would else keep one more, of which nearly all is empty. */
 #include <string.h>
 #include "chunkserver/store_internal.h"
 #include "common/sys/log.h"
@@ -209,11 +211,11 @@ static void trim(struct shard_store *s, const struct weight *w)
 /* Under index_enter: a rebuild waits for it. */
 static void give_back(struct compaction *c)
 {
-    for (size_t i = 0; i + 1 < c->files.count; i++) { /* P4 */
+    for (size_t i = 0; i < c->files.count; i++) {
         const struct weight *w = &c->weights[i];
         if (!w->rest)
             continue;
-        if (w->live > 0)
+        if (w->live > 0 || i + 1 == c->files.count) /* P4 */
             trim(c->s, w);
         else if (remove_file(c->s, w->number) != OK)
             return;
@@ -425,13 +427,13 @@ static void compact_once(struct compaction *c)
     c->weights = NULL;
 }
 
-/* Waits for the next look: a while after something has died. False: stop. */
-static bool await_look(struct shard_store *s, uint64_t *seen, bool again)
+/* Waits for the next look: at once, or a while after something has died. False: stop. */
+static bool await_look(struct shard_store *s, uint64_t *seen, bool at_once)
 {
     sys_mutex_lock(&s->lock);
-    int64_t until = sys_now() + s->config.compact_interval;
+    int64_t until = sys_now() + (at_once ? 0 : s->config.compact_interval);
     enum err waited = OK;
-    while (!s->compact_stop && !again &&
+    while (!s->compact_stop &&
            (waited != ERR_TIMEOUT || s->failed || s->rebuilding || s->deaths == *seen)) {
         if (waited == ERR_TIMEOUT)
             until = sys_now() + s->config.compact_interval;
@@ -448,7 +450,7 @@ void compact_run(void *store)
     struct shard_store *s = store;
     struct compaction c = {.s = s};
     uint64_t seen = 0, removed = 0, moved_before = 0;
-    bool again = false;
+    bool again = s->stats.unclean; /* P7 */
     sys_mutex_init(&c.lock);
     sys_cond_init(&c.some);
     c.entries = sys_alloc(VICTIM_ENTRIES * sizeof(*c.entries));
