@@ -9,11 +9,13 @@
  *      looked for. It is used again when its directory holds a disk of this cluster, be it another one: an
  *      empty directory is made a disk at a start alone, since it may be a mount point, and when it was one
  *      then the right disk comes to lie over the wrong one.
+ *      One without the room that its index takes to be opened waits for it.
  *  D3  A disk that has failed stays so, but when a drill has done it, until the drill is over. So does one whose
  *      sync fails while it is opened: a second sync would say nothing of what the first has lost. */
 
 #define RETURN_EVERY (2 * SYS_SECOND)
 #define REFUSED_WAIT (60 * SYS_SECOND) /* after one that is there and does not open */
+#define FULL_WAIT    (10 * SYS_SECOND) /* .. for want of room */
 #define USES_END     (20 * SYS_MS)
 
 bool chunk_disk_enter(struct chunk_disk *d)
@@ -129,7 +131,7 @@ static enum err make_disk(struct chunk_service *s, const char *directory)
         e = shard_store_format(directory, &s->cluster, &uuid);
     if (e == OK)
         log_info("chunk", "made a new disk of %s", directory);
-    return e;
+    return e == ERR_NO_SPACE ? ERR_DISK_FULL : e; /* there is nothing yet to wait for */
 }
 
 static enum err open_store(struct chunk_disk *d)
@@ -162,6 +164,16 @@ static enum err open_store(struct chunk_disk *d)
     return OK;
 }
 
+/* When to look again at a disk that was not opened. */
+static int64_t look_again(enum err e)
+{
+    if (e == ERR_DISK_FAILED)
+        return SYS_FOREVER; /* D3 */
+    if (e == OK || e == ERR_NOT_FOUND)
+        return 0;
+    return sys_now() + (e == ERR_NO_SPACE ? FULL_WAIT : REFUSED_WAIT);
+}
+
 static enum err open_disk(struct chunk_disk *d, char why[DISK_WHY_BYTES])
 {
     bool empty = false;
@@ -173,7 +185,7 @@ static enum err open_disk(struct chunk_disk *d, char why[DISK_WHY_BYTES])
         if (e != OK)
             e = why_not(why, d->directory, e);
     }
-    d->look_at = e == ERR_DISK_FAILED ? SYS_FOREVER : 0; /* D3 */
+    d->look_at = look_again(e);
     d->error = e;
     return e;
 }
@@ -217,7 +229,7 @@ enum err disks_open(struct chunk_service *s, const char *const *directories, siz
             log_error("chunk", "left out: %s", first == OK ? why : another);
         if (e != OK && first == OK)
             first = e;
-        usable += e == OK;
+        usable += e == OK || e == ERR_NO_SPACE; /* D2: there will be room */
     }
     return usable > 0 ? OK : first;
 }
@@ -257,8 +269,7 @@ static void look_for(struct chunk_disk *d)
         e = open_store(d);
     if (e == OK)
         log_info("chunk", "disk %s is there: it is used again", d->directory);
-    else if (e != ERR_NOT_FOUND)
-        d->look_at = e == ERR_DISK_FAILED ? SYS_FOREVER : sys_now() + REFUSED_WAIT;
+    d->look_at = look_again(e);
     sys_mutex_lock(&d->service->lock);
     d->error = e;
     sys_mutex_unlock(&d->service->lock);

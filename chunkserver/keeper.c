@@ -50,7 +50,7 @@ void keeper_run(void *store)
             continue;
         }
         fault_watch(s);
-        space_ballast(s);
+        space_ballast(s, false);
         enum err e = index_flush(s, false, false);
         if (!e)
             space_refresh(s);

@@ -126,7 +126,7 @@ void index_rebuild(struct shard_store *s)
     for (int i = 0; (e == ERR_IO && i < ATTEMPTS) || index_waits(e); i += e == ERR_IO) {
         if (i > 0 || index_waits(e))
             rest(s);
-        space_ballast(s);
+        space_ballast(s, true);
         if (!quiet(s))
             return;
         e = index_start_anew(s);

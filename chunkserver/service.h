@@ -58,7 +58,7 @@ struct chunk_service_config {
 
 /* Opens every disk. An empty directory (but for lost+found) is formatted as a new disk; one that does
  * not exist is not made, since it may be one whose file system is not mounted. One that cannot be used
- * is logged with the reason and left out. Fails when none can be used, with the first's error
+ * is logged with the reason and left out. Fails when none can be used, or will be once it has room, with the first's error
  * (ERR_NOT_FOUND, ERR_FORMAT, ERR_IO, ..), or when one speaks of a mistake: ERR_FOREIGN_DISK (of another
  * cluster, or holding other files), ERR_DISK_IN_USE. */
 enum err chunk_service_open(const struct chunk_service_config *config,

@@ -2,8 +2,9 @@
  * only preallocated space is used, which it has counted already.
  *
  * Its index needs some to be opened and to be deleted from, and others' files may have taken the last byte: a
- * ballast (common/sys/ballast.h) of a 64th of the file system, at most 32 MiB, is given away when less than
- * half of its size is left, and made again when there is four times as much. */
+ * ballast (common/sys/ballast.h) of a 64th of the file system, at most 32 MiB, gives way when less than half of
+ * its size is left, and is made again when there is four times as much. Others that go on writing take what it
+ * gives, so one half is kept for an open, and for an index that has to be made anew. */
 #include "chunkserver/store_internal.h"
 #include "common/sys/ballast.h"
 #include "common/sys/log.h"
@@ -58,28 +59,29 @@ void space_tell(struct shard_store *s)
 
 enum { BALLAST_PART = 64, BALLAST_MAX = 32 << 20, BALLAST_AGAIN = 4 };
 
-static uint64_t ballast_bytes(const struct shard_store *s)
+static uint64_t ballast_size(const struct shard_store *s)
 {
     uint64_t part = s->space.fs_total / BALLAST_PART;
     return round_down(part < BALLAST_MAX ? part : BALLAST_MAX, SYS_BLOCK);
 }
 
-void space_ballast(struct shard_store *s)
+void space_ballast(struct shard_store *s, bool all)
 {
     space_refresh(s);
-    uint64_t bytes = ballast_bytes(s), unused = s->space.fs_free;
+    uint64_t bytes = ballast_size(s), unused = s->space.fs_free;
+    uint64_t left = all ? 0 : round_down(bytes / 2, SYS_BLOCK);
     if (s->no_ballast || bytes == 0)
         return;
     enum err e = OK;
-    if (s->ballast && unused < bytes / 2) {
-        e = ballast_remove(s->directory);
-        s->ballast = e != OK && e != ERR_NOT_FOUND;
-        log_error("store", "%s: the disk is all but full, the ballast was removed: %s",
-                  s->directory, err_text(e));
+    if (s->ballast > left && unused < bytes / 2) {
+        e = ballast_give(s->directory, left);
+        log_error("store", "%s: the disk is all but full, the ballast gives way left_kib=%llu: %s",
+                  s->directory, (unsigned long long)(left >> 10), err_text(e));
+        s->ballast = e == OK ? left : e == ERR_NOT_FOUND ? 0 : s->ballast;
         space_refresh(s);
-    } else if (!s->ballast && unused > BALLAST_AGAIN * bytes) {
+    } else if (s->ballast < bytes && unused > BALLAST_AGAIN * bytes) {
         e = ballast_make(s->directory, bytes);
-        s->ballast = e == OK;
+        s->ballast = e == OK ? bytes : 0;
         s->no_ballast = e != OK;
         if (e != OK)
             log_warn("store", "%s: no ballast can be made: %s", s->directory, err_text(e));
@@ -88,9 +90,9 @@ void space_ballast(struct shard_store *s)
 
 void space_ballast_open(struct shard_store *s)
 {
-    s->ballast = ballast_there(s->directory);
-    if (s->ballast)
-        space_ballast(s);
+    s->ballast = ballast_bytes(s->directory);
+    if (s->ballast > 0)
+        space_ballast(s, true);
 }
 
 static uint64_t beyond(const struct shard_store *s, unsigned percent)

@@ -227,8 +227,8 @@ struct shard_store {
     size_t gone_count;
     struct space space;
     enum disk_mark told_mark; /* the keeper's */
-    bool ballast,
-        no_ballast; /* there is one, none can be made; of who opens it, then of the keeper */
+    uint64_t ballast;         /* bytes of it; of who opens the disk, then of the keeper */
+    bool no_ballast;          /* none can be made */
     struct table_slot tables[TABLES_MAX];
     struct shard_store_stats stats;
     struct pace pace;
@@ -275,7 +275,8 @@ struct move *move_of(struct shard_store *s, const uint8_t key[INDEX_KEY]); /* un
 void space_tell(struct shard_store *s);    /* the mark that was reached, in the log: the keeper */
 void space_refresh(struct shard_store *s); /* waits for the disk, as do: */
 void space_ballast_open(struct shard_store *s); /* before anything is written */
-void space_ballast(struct shard_store *s);      /* gives it away, or makes it again: the keeper */
+/* Gives of it, all that is left for what cannot go on without; or makes it again. The keeper. */
+void space_ballast(struct shard_store *s, bool all);
 uint64_t space_available(const struct shard_store *s);  /* for new shards; under the lock */
 enum disk_mark space_mark(const struct shard_store *s); /* under the lock */
 

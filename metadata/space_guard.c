@@ -47,11 +47,11 @@ void space_guard_prepare(struct metadata_service *s)
     const char *directory = s->config.directory;
     uint64_t total, unused;
     struct space_guard *g = &s->space;
-    g->ballast = ballast_there(directory);
+    g->ballast = ballast_bytes(directory) > 0;
     if (!g->ballast || sys_disk_space(directory, &total, &unused) != OK ||
         !needed(segment_of(s), total, unused))
         return;
-    enum err e = ballast_remove(directory);
+    enum err e = ballast_give(directory, 0);
     g->ballast = e != OK;
     log_warn("space",
              "%s: the disk is full, the ballast was removed to start with what it kept free: %s",
@@ -74,7 +74,7 @@ static void tend_ballast(struct metadata_service *s, uint64_t total, uint64_t un
     uint64_t bytes = ballast_of(segment, total);
     enum err e = OK;
     if (g->ballast && needed(segment, total, unused)) {
-        e = ballast_remove(directory);
+        e = ballast_give(directory, 0);
         set_ballast(s, e != OK && e != ERR_NOT_FOUND);
         log_error("space", "%s: the disk is all but full, the ballast was removed: %s", directory,
                   err_text(e));

@@ -8,17 +8,18 @@ static void path_of(const char *directory, char out[SYS_PATH_MAX])
     snprintf(out, SYS_PATH_MAX, "%s/ballast", directory);
 }
 
-bool ballast_there(const char *directory)
+uint64_t ballast_bytes(const char *directory)
 {
     char path[SYS_PATH_MAX];
     struct sys_file *f;
     uint64_t size = 0;
     path_of(directory, path);
     if (sys_file_open(path, SYS_OPEN_READ, &f) != OK)
-        return false;
-    bool there = sys_file_size(f, &size) == OK && size > 0;
+        return 0;
+    if (sys_file_size(f, &size) != OK)
+        size = 0;
     sys_file_close(f);
-    return there;
+    return size;
 }
 
 enum err ballast_make(const char *directory, uint64_t bytes)
@@ -40,10 +41,25 @@ enum err ballast_make(const char *directory, uint64_t bytes)
     return e;
 }
 
-enum err ballast_remove(const char *directory)
+static enum err cut(const char *path, uint64_t left)
+{
+    struct sys_file *f;
+    enum err e = sys_file_open(path, SYS_OPEN_WRITE, &f);
+    if (e != OK)
+        return e;
+    e = sys_file_truncate(f, left);
+    if (e == OK)
+        e = sys_file_sync(f);
+    sys_file_close(f);
+    return e;
+}
+
+enum err ballast_give(const char *directory, uint64_t left)
 {
     char path[SYS_PATH_MAX];
     path_of(directory, path);
+    if (left > 0)
+        return cut(path, left);
     enum err e = sys_unlink(path);
     return e == OK ? sys_dir_sync(directory) : e;
 }

@@ -67,7 +67,16 @@ class Cluster:
         return self
 
     def __exit__(self, kind, value, trace):
+        if kind is not None:
+            self.describe()
         self.close(keep_logs=kind is not None)
+
+    def describe(self):
+        """What a failed test leaves, as far as it can still be asked."""
+        for words in (["status"], ["rebuild", "status"], ["disk", "list"], ["pg", "list", "--unwell"]):
+            asked = subprocess.run([CAIRN, *words], env=self.environment, capture_output=True, text=True, timeout=60,
+                                   check=False)
+            print(f"--- cairn {' '.join(words)}\n{asked.stdout}{asked.stderr}", end="")
 
     def up(self):
         words = [f"--{k.replace('_', '-')}={v}".split("=", 1) for k, v in self.plan.items()]

@@ -72,6 +72,14 @@ class SmallDisks(Cluster):
         with open(os.path.join(self.path(number), "others"), "wb") as f:
             os.posix_fallocate(f.fileno(), 0, self.left(number) - room)
 
+    def ballast(self, number):
+        path = os.path.join(self.path(number), "ballast")
+        return os.path.getsize(path) if os.path.exists(path) else 0
+
+    def drop_ballast(self, number):
+        if self.ballast(number):
+            os.unlink(os.path.join(self.path(number), "ballast"))
+
     def fill(self, number):
         """.. and now all of it."""
         with open(os.path.join(self.path(number), "others"), "ab") as f, contextlib.suppress(OSError):

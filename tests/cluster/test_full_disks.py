@@ -1,15 +1,14 @@
 #!/usr/bin/python3
 """Disks on small file systems of their own, ext4 and, in the long form, xfs: clients fill them until they are
-refused, others' files take the last byte, a server is killed and opens such a disk. Deletes go on, and in the long
-form bring the service back by themselves; nothing that was acknowledged is lost."""
+refused, others' files take the last byte, a server is killed and opens such a disk, or waits until it can. Deletes go
+on, and in the long form bring the service back by themselves; nothing that was acknowledged is lost."""
 import itertools
-import os
 import sys
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cluster import LONG, check, run, wait_until
-from small_disks import DISKS, MIB, SmallDisks
+from small_disks import DISKS, IMAGE, MIB, SmallDisks
 from workload import connect, digest, read
 
 ROOM = 120 * MIB  # of each, that is left to clients
@@ -75,11 +74,21 @@ def fill_and_delete(kind):
         for i in range(1, DISKS + 1):
             cluster.fill(i)
             check(cluster.left(i) < MIB, f"{cluster.left(i)} bytes are left on disk {i}")
-        wait_until(lambda: all(not os.path.exists(os.path.join(cluster.path(i), "ballast"))
-                               for i in range(1, DISKS + 1)), 20, "the ballasts give way")
+        wait_until(lambda: all(cluster.ballast(i) < IMAGE // 64 * 3 // 4 for i in range(1, DISKS + 1)), 20,
+                   "the ballasts give way")
+        for i in range(1, DISKS + 1):
+            cluster.fill(i)  # what they gave, too
         cluster.kill("chunk-2")
+        wait_until(lambda: "DISK_DOWN" in codes(cluster), 30, "its disk is down")
         cluster.start("chunk-2")
-        wait_until(lambda: all(d["up"] == "up" for d in cluster.ask("disk", "list")), 30, "all disks are up")
+        wait_until(lambda: not codes(cluster) & {"DISK_DOWN", "DISK_MISSING"}, 30, "all disks are up")
+        check_all(s3, kept)
+        # Without a ballast there is no room to open it: it waits until there is some.
+        cluster.kill("chunk-3")
+        cluster.drop_ballast(3)
+        cluster.fill(3)
+        cluster.start("chunk-3")
+        wait_until(lambda: "DISK_MISSING" in codes(cluster), 30, "a disk cannot be opened")
         check_all(s3, kept)
         # Deletes free room, a minute later, while the others' files stay.
         before = sum(cluster.left(i) for i in range(1, DISKS + 1))
@@ -89,7 +98,7 @@ def fill_and_delete(kind):
                        "deletes give room back")
         for i in range(1, DISKS + 1):
             cluster.empty(i)
-        wait_until(lambda: "DISK_FULL" not in codes(cluster), 120, "no disk is full any more")
+        wait_until(lambda: not codes(cluster) & {"DISK_FULL", "DISK_MISSING"}, 120, "no disk is full any more")
 
         def put():
             try:

@@ -295,6 +295,29 @@ static void comes_later(void)
     embedded_stop(&e);
 }
 
+/* No disk of the process has the room that its index takes to be opened: it starts, and waits for room. */
+static void full_at_the_start(void)
+{
+    struct embedded e;
+    embedded_start(&e);
+    for (uint32_t i = 0; i < OBJECTS; i++)
+        CHECK_OK(world_put(&e.t, i, size_of(i)));
+    disk_id id = disk_status(&e, 4).identity.id;
+    embedded_close_disks(&e);
+    sim_disk_limit(1, SYS_BLOCK);
+    embedded_open_disks(&e);
+    CHECK(up_becomes(&e, id, false));
+    for (size_t i = 0; i < DISKS; i++)
+        CHECK_ERR(disk_status(&e, i).error, ERR_NO_SPACE);
+    sim_disk_limit(1, UINT64_C(64) << 30);
+    for (size_t i = 0; i < DISKS; i++)
+        CHECK(becomes(&e, i, true));
+    CHECK(up_becomes(&e, id, true));
+    for (uint32_t i = 0; i < OBJECTS; i++)
+        CHECK_OK(world_get(&e.t, i, size_of(i)));
+    embedded_stop(&e);
+}
+
 /* An empty mount point was taken for a new disk; then the file system is mounted over it. */
 static void mounted_over(void)
 {
@@ -567,6 +590,7 @@ static const struct test tests[] = {
     {"a new disk hangs", one_hangs_while_new},
     {"a disk goes and comes back", goes_and_comes},
     {"a disk that is not there at the start comes later", comes_later},
+    {"disks without room at the start come once they have some", full_at_the_start},
     {"a disk is mounted over an empty one", mounted_over},
     {"a disk that was removed", removed},
     {"disks beside one that was removed", audited_beside_a_removed_one},
