@@ -14,11 +14,12 @@
  *  P3  A delete or a second commit of the shard that comes while it is copied wins: the copy gets no
  *      sequence, or no row. From its sequence to its row (one sync) a delete waits, else recovery
  *      could find a copy that is younger than the deletion.
- *  P4  The extent with the highest number stays, so that no number is ever given twice; it is cut like others.
- *  P5  What cannot be copied (rot, a read error) keeps its extent.
+ *  P4  The highest extent that is there for good stays, so that no number is ever given twice; it is cut like
+ *      others. One that is just being made may go again.
+ *  P5  What cannot be copied (rot, a read error) keeps its extent, and so does what recovery could not read.
  *  P6  Copying may use the space behind the full mark: it ends with more.
- *  P7  The first look comes as soon as the disk is open, if a crash left extents preallocated: each such open
- *      would else keep one more, of which nearly all is empty. */
+ *  P7  After a crash, which leaves an extent preallocated, there is a look as soon as the disk is open, that
+ *      copies nothing: each such open would else keep one more, of which nearly all is empty. */
 #include <string.h>
 #include "chunkserver/store_internal.h"
 #include "common/sys/log.h"
@@ -36,6 +37,7 @@ enum {
 
 struct weight {
     uint32_t number;
+    bool made;          /* it will not be taken back */
     bool rest;          /* nobody writes into it, all of it is in the index */
     uint64_t live, end; /* bytes of live records; behind the last of them */
 };
@@ -140,16 +142,23 @@ static void weigh_tail(struct compaction *c, const struct tail *t)
                 (void)!weigh_row(c, &e->entry);
 }
 
-/* Whether all of the extent is in the index and nobody writes into it. */
-static bool at_rest(struct shard_store *s, uint32_t number)
+static struct weight look_at(struct shard_store *s, uint32_t number)
 {
+    struct weight w = {.number = number, .rest = true};
     uint64_t from = 0;
     sys_mutex_lock(&s->lock);
-    bool rest = true;
-    for (unsigned i = 0; i < s->extent_count; i++)
-        rest &= s->extents[i]->number != number || !s->extents[i]->active;
+    for (unsigned i = 0; i < s->extent_count; i++) {
+        bool it = s->extents[i]->number == number;
+        w.made |= it;
+        w.rest &= !it || !s->extents[i]->active;
+    }
+    for (size_t i = 0; i < s->unread_count; i++)
+        w.rest &= s->unread[i] != number; /* recovery.c V2 */
     sys_mutex_unlock(&s->lock);
-    return rest && index_scan_from(s, number, &from) == OK && from == UINT64_MAX;
+    bool indexed = index_scan_from(s, number, &from) == OK && from == UINT64_MAX;
+    w.rest &= indexed;
+    w.made |= indexed;
+    return w;
 }
 
 /* Under index_enter. */
@@ -161,7 +170,7 @@ static enum err weigh(struct compaction *c)
         return e;
     c->weights = sys_alloc((c->files.count + 1) * sizeof(*c->weights));
     for (size_t i = 0; i < c->files.count; i++)
-        c->weights[i] = (struct weight){c->files.v[i], at_rest(s, c->files.v[i]), 0, 0};
+        c->weights[i] = look_at(s, c->files.v[i]);
     sys_mutex_lock(&s->lock);
     weigh_tail(c, &s->tail); /* P2: before kv */
     weigh_tail(c, &s->flushing);
@@ -211,11 +220,14 @@ static void trim(struct shard_store *s, const struct weight *w)
 /* Under index_enter: a rebuild waits for it. */
 static void give_back(struct compaction *c)
 {
-    for (size_t i = 0; i < c->files.count; i++) {
+    size_t highest = c->files.count;
+    while (highest > 0 && !c->weights[highest - 1].made)
+        highest--;
+    for (size_t i = 0; i < highest; i++) {
         const struct weight *w = &c->weights[i];
         if (!w->rest)
             continue;
-        if (w->live > 0 || i + 1 == c->files.count) /* P4 */
+        if (w->live > 0 || i + 1 == highest) /* P4 */
             trim(c->s, w);
         else if (remove_file(c->s, w->number) != OK)
             return;
@@ -403,18 +415,18 @@ static uint32_t choose(struct compaction *c, uint32_t after)
 }
 
 /* One look at all extents. */
-static void compact_once(struct compaction *c)
+static enum err compact_once(struct compaction *c, bool copy)
 {
     struct shard_store *s = c->s;
     enum err e = index_enter(s);
     if (e)
-        return;
+        return e;
     e = weigh(c);
     if (!e)
         give_back(c);
     e = index_leave(s, e);
     c->victim = 0;
-    while (!e && goes_on(s) && (c->victim = choose(c, c->victim)) != 0) {
+    while (copy && !e && goes_on(s) && (c->victim = choose(c, c->victim)) != 0) {
         c->stuck = 0;
         e = empty_extent(c);
         if (c->stuck)
@@ -425,6 +437,7 @@ static void compact_once(struct compaction *c)
     sys_free(c->weights);
     c->files = (struct extent_list){0};
     c->weights = NULL;
+    return e;
 }
 
 /* Waits for the next look: at once, or a while after something has died. False: stop. */
@@ -450,14 +463,17 @@ void compact_run(void *store)
     struct shard_store *s = store;
     struct compaction c = {.s = s};
     uint64_t seen = 0, removed = 0, moved_before = 0;
-    bool again = s->stats.unclean; /* P7 */
+    bool again = s->stats.unclean, copy = !again; /* P7 */
     sys_mutex_init(&c.lock);
     sys_cond_init(&c.some);
     c.entries = sys_alloc(VICTIM_ENTRIES * sizeof(*c.entries));
     c.buffer = sys_alloc_aligned(shard_read_room(0, PIECE), SYS_BLOCK);
     c.scratch = sys_alloc_aligned(SCRATCH_BYTES, SYS_BLOCK);
     while (await_look(s, &seen, again)) {
-        compact_once(&c);
+        enum err e = compact_once(&c, copy);
+        if (e || !copy)
+            seen = 0; /* there is to be another, for all */
+        copy |= !e;
         sys_mutex_lock(&s->lock);
         /* What has been emptied is removed by a second look at once. */
         again = s->stats.compacted_bytes != moved_before && !s->failed && !s->rebuilding;

@@ -15,7 +15,7 @@
 
 #define RETURN_EVERY (2 * SYS_SECOND)
 #define REFUSED_WAIT (60 * SYS_SECOND) /* after one that is there and does not open */
-#define FULL_WAIT    (10 * SYS_SECOND) /* .. for want of room */
+#define FULL_WAIT    (5 * SYS_SECOND)  /* .. for want of room */
 #define USES_END     (20 * SYS_MS)
 
 bool chunk_disk_enter(struct chunk_disk *d)
@@ -174,6 +174,18 @@ static int64_t look_again(enum err e)
     return sys_now() + (e == ERR_NO_SPACE ? FULL_WAIT : REFUSED_WAIT);
 }
 
+/* Who it is that is left out, so far as that can be read: for the reports. */
+static void note_identity(struct chunk_disk *d)
+{
+    struct shard_store_identity identity;
+    if (shard_store_peek(d->directory, &identity) != OK ||
+        !uuid_equal(&identity.cluster, &d->service->cluster))
+        return;
+    sys_mutex_lock(&d->service->lock);
+    d->id = identity.id;
+    sys_mutex_unlock(&d->service->lock);
+}
+
 static enum err open_disk(struct chunk_disk *d, char why[DISK_WHY_BYTES])
 {
     bool empty = false;
@@ -185,6 +197,8 @@ static enum err open_disk(struct chunk_disk *d, char why[DISK_WHY_BYTES])
         if (e != OK)
             e = why_not(why, d->directory, e);
     }
+    if (e != OK)
+        note_identity(d);
     d->look_at = look_again(e);
     d->error = e;
     return e;
@@ -269,6 +283,8 @@ static void look_for(struct chunk_disk *d)
         e = open_store(d);
     if (e == OK)
         log_info("chunk", "disk %s is there: it is used again", d->directory);
+    else
+        note_identity(d);
     d->look_at = look_again(e);
     sys_mutex_lock(&d->service->lock);
     d->error = e;

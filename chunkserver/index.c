@@ -509,6 +509,7 @@ void index_release(struct shard_store *s)
     tail_clear(&s->tail);
     tail_clear(&s->flushing);
     sys_free(s->scanned);
+    sys_free(s->unread);
     sys_free(s->dead.v);
     s->dead = (struct dead_list){0};
     if (s->index)

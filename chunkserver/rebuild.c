@@ -81,7 +81,7 @@ static bool quiet(struct shard_store *s)
         tail_clear(&s->flushing);
         s->dead.count = 0; /* I8 */
         s->stats.shards = s->stats.shard_bytes = 0;
-        s->scanned_count = 0;
+        s->scanned_count = s->unread_count = 0;
         if (s->current)
             s->current->sealed = true; /* what has been read is not written to */
         s->current = NULL;

@@ -5,7 +5,8 @@
  *  V2  A record that was durable by the word of another one (record.c R4) is adopted as it is: if it
  *      has rotted, reads say so. Any other is adopted only if every byte of it matches, and only
  *      after another sync of its extent: so a half-written one is never seen.
- *      A record that cannot be read now is left as it lies: its disk may read it another time.
+ *      A record that cannot be read now is left as it lies: its disk may read it another time. Compaction leaves
+ *      its extent alone until the disk is opened again.
  *  V3  The first flush after this marks all these extents as indexed; nothing writes into them. */
 #include <string.h>
 #include "chunkserver/store_internal.h"
@@ -100,6 +101,14 @@ static enum err found(void *arg, struct scanned *r)
     return OK;
 }
 
+static void note_unread(struct shard_store *s, uint32_t number)
+{
+    sys_mutex_lock(&s->lock);
+    s->unread = sys_realloc(s->unread, (s->unread_count + 1) * sizeof(*s->unread));
+    s->unread[s->unread_count++] = number;
+    sys_mutex_unlock(&s->lock);
+}
+
 static enum err read_extent(struct scan *c, uint32_t number)
 {
     struct shard_store *s = c->s;
@@ -113,6 +122,8 @@ static enum err read_extent(struct scan *c, uint32_t number)
         s->progress(s->progress_arg, c->done, c->total);
     if (e)
         return e;
+    if (c->extents.unreadable)
+        note_unread(s, number);
     s->scanned = sys_realloc(s->scanned, (s->scanned_count + 1) * sizeof(*s->scanned));
     s->scanned[s->scanned_count++] = number;
     return OK;
@@ -140,6 +151,8 @@ static enum err judge(struct scan *c)
         bool there = e == OK;
         if (e == ERR_CORRUPT || e == ERR_NOT_FOUND)
             drop(c, entry);
+        if (e == ERR_IO)
+            note_unread(s, entry->place.extent);
         if (e == ERR_CORRUPT || e == ERR_NOT_FOUND || e == ERR_IO)
             e = OK;
         if (there && synced != entry->place.extent) {

@@ -145,6 +145,8 @@ size_t chunk_service_disks(struct chunk_service *s, struct chunk_disk_status *ou
         sys_mutex_lock(&s->lock);
         o->registered = d->registered;
         o->error = d->error;
+        if (!o->open)
+            o->identity.id = d->id;
         sys_mutex_unlock(&s->lock);
         if (!o->open)
             continue;

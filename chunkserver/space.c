@@ -70,7 +70,7 @@ void space_ballast(struct shard_store *s, bool all)
     space_refresh(s);
     uint64_t bytes = ballast_size(s), unused = s->space.fs_free;
     uint64_t left = all ? 0 : round_down(bytes / 2, SYS_BLOCK);
-    if (s->no_ballast || bytes == 0)
+    if (bytes == 0)
         return;
     enum err e = OK;
     if (s->ballast > left && unused < bytes / 2) {
@@ -79,9 +79,9 @@ void space_ballast(struct shard_store *s, bool all)
                   s->directory, (unsigned long long)(left >> 10), err_text(e));
         s->ballast = e == OK ? left : e == ERR_NOT_FOUND ? 0 : s->ballast;
         space_refresh(s);
-    } else if (s->ballast < bytes && unused > BALLAST_AGAIN * bytes) {
+    } else if (!s->no_ballast && s->ballast < bytes && unused > BALLAST_AGAIN * bytes) {
         e = ballast_make(s->directory, bytes);
-        s->ballast = e == OK ? bytes : 0;
+        s->ballast = e == OK ? bytes : s->ballast;
         s->no_ballast = e != OK;
         if (e != OK)
             log_warn("store", "%s: no ballast can be made: %s", s->directory, err_text(e));

@@ -218,6 +218,8 @@ struct shard_store {
     uint64_t flushed_sequence;
     uint32_t *scanned; /* extents that recovery has read: the first whole flush says so */
     size_t scanned_count;
+    uint32_t *unread; /* extents of which recovery could not read all: they are left as they lie */
+    size_t unread_count;
     struct sys_cond compact; /* compaction: something, or stop */
     struct sys_thread *compactor;
     bool compact_stop;

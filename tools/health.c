@@ -167,7 +167,7 @@ static void judge_absent(const struct cluster_facts *f, struct health *h)
                      f->reports->heartbeats[i]->address, why);
             name(&missing, text);
         }
-    find_named(h, HEALTH_CODE_DISK_MISSING, &missing, "directory", "directories", "missing");
+    find_named(h, HEALTH_CODE_DISK_MISSING, &missing, "directory", "directories", "not usable");
 }
 
 static void judge_disks(const struct cluster_facts *f, struct health *h)

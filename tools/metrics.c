@@ -105,7 +105,8 @@ static void tell_states(const struct chunk_disk_status *disks, size_t n, struct 
     metrics_family(t, "cairn_disk_fault", "gauge", "1 for why the disk has failed.");
     for (size_t i = 0; i < n; i++)
         for (int fault = DISK_FAULT_NONE + 1; fault < DISK_FAULTS; fault++) {
-            bool gone = !disks[i].open && fault == DISK_FAULT_GONE;
+            bool gone =
+                !disks[i].open && disks[i].error != ERR_NO_SPACE && fault == DISK_FAULT_GONE;
             disk_labels(&disks[i], id, labels);
             labels[2] = (struct metrics_label){"fault", disk_fault_name((enum disk_fault)fault)};
             metrics_sample(t, "cairn_disk_fault", labels,
@@ -116,7 +117,8 @@ static void tell_states(const struct chunk_disk_status *disks, size_t n, struct 
         for (int mark = DISK_MARK_NEARFULL; mark <= DISK_MARK_FULL; mark++) {
             disk_labels(&disks[i], id, labels);
             labels[2] = (struct metrics_label){"mark", marks[mark - 1]};
-            metrics_sample(t, "cairn_disk_mark", labels, (int)disks[i].stats.mark >= mark);
+            metrics_sample(t, "cairn_disk_mark", labels,
+                           disks[i].error == ERR_NO_SPACE || (int)disks[i].stats.mark >= mark);
         }
 }
 

@@ -216,11 +216,40 @@ static enum err unless_asked_for(struct server *s, const char *key, enum err e)
     return OK;
 }
 
-/* So that CAIRN_CONFIG=D1/cairn.conf is all that a verb needs. */
+static bool file_holds(const char *path, const char *text, size_t n)
+{
+    struct sys_file *f;
+    size_t had = 0;
+    if (sys_file_open(path, SYS_OPEN_READ, &f) != OK)
+        return false;
+    char *now = sys_alloc(n + 1);
+    bool same =
+        sys_file_read(f, 0, now, n + 1, &had) == OK && had == n && memcmp(now, text, n) == 0;
+    sys_free(now);
+    sys_file_close(f);
+    return same;
+}
+
+/* The file as it was, or all of the new one. */
+static enum err replace_file(const char *path, const char *text, size_t n)
+{
+    char aside[PATH_BYTES + 8];
+    struct sys_file *f;
+    snprintf(aside, sizeof aside, "%s.new", path);
+    enum err e = sys_file_open(aside, SYS_OPEN_WRITE | SYS_OPEN_CREATE | SYS_OPEN_TRUNCATE, &f);
+    if (e != OK)
+        return e;
+    e = sys_file_write(f, 0, text, n);
+    if (e == OK)
+        e = sys_file_sync(f);
+    sys_file_close(f);
+    return e == OK ? sys_rename(aside, path) : e;
+}
+
+/* So that CAIRN_CONFIG=D1/cairn.conf is all that a verb needs. A full D1 does not keep from starting. */
 static enum err write_config(struct server *s)
 {
     char path[PATH_BYTES], key[PATH_BYTES], text[2 * PATH_BYTES];
-    struct sys_file *f;
     enum err e = embedded_path(s, 0, "cluster.key", path);
     if (e == OK)
         e = sys_path_real(s->config->cluster_key ? s->config->cluster_key : path, key, sizeof key);
@@ -235,12 +264,9 @@ static enum err write_config(struct server *s)
         if (embedded_address(s, s->member_ports[i], where) == OK && s->metadata_servers[i])
             n += snprintf(text + n, sizeof text - (size_t)n, "  %s\n", where);
     }
-    e = sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE | SYS_OPEN_TRUNCATE, &f);
-    if (e != OK)
-        return server_problem(s, e, "cannot write %s: %s", path, err_text(e));
-    e = sys_file_write(f, 0, text, (size_t)n);
-    sys_file_close(f);
-    return e;
+    if (!file_holds(path, text, (size_t)n))
+        e = replace_file(path, text, (size_t)n);
+    return e == OK ? OK : server_problem(s, e, "cannot write %s: %s", path, err_text(e));
 }
 
 /* *address: of the disks, as others see them. */

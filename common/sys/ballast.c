@@ -22,25 +22,6 @@ uint64_t ballast_bytes(const char *directory)
     return size;
 }
 
-enum err ballast_make(const char *directory, uint64_t bytes)
-{
-    char path[SYS_PATH_MAX];
-    struct sys_file *f;
-    path_of(directory, path);
-    enum err e = sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE, &f);
-    if (e != OK)
-        return e;
-    e = sys_file_allocate(f, 0, bytes);
-    if (e == OK)
-        e = sys_file_sync(f);
-    sys_file_close(f);
-    if (e == OK)
-        e = sys_dir_sync(directory);
-    if (e != OK && sys_unlink(path) != OK)
-        log_warn("space", "%s stays half made", path);
-    return e;
-}
-
 static enum err cut(const char *path, uint64_t left)
 {
     struct sys_file *f;
@@ -62,4 +43,24 @@ enum err ballast_give(const char *directory, uint64_t left)
         return cut(path, left);
     enum err e = sys_unlink(path);
     return e == OK ? sys_dir_sync(directory) : e;
+}
+
+enum err ballast_make(const char *directory, uint64_t bytes)
+{
+    char path[SYS_PATH_MAX];
+    struct sys_file *f;
+    uint64_t before = ballast_bytes(directory);
+    path_of(directory, path);
+    enum err e = sys_file_open(path, SYS_OPEN_WRITE | SYS_OPEN_CREATE, &f);
+    if (e != OK)
+        return e;
+    e = sys_file_allocate(f, 0, bytes);
+    if (e == OK)
+        e = sys_file_sync(f);
+    sys_file_close(f);
+    if (e == OK)
+        e = sys_dir_sync(directory);
+    if (e != OK && ballast_give(directory, before) != OK)
+        log_warn("space", "%s stays half made", path);
+    return e;
 }

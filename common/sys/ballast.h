@@ -5,7 +5,7 @@
 #include "common/base/err.h"
 
 uint64_t ballast_bytes(const char *directory); /* 0: there is none */
-/* Makes it, or makes it larger. */
+/* Makes it, or makes it larger; or leaves it as it was. */
 enum err ballast_make(const char *directory, uint64_t bytes) MUST_USE;
 /* Gives away what is over `left` bytes; 0: all of it. ERR_NOT_FOUND: there is none. */
 enum err ballast_give(const char *directory, uint64_t left) MUST_USE;

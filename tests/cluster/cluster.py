@@ -5,6 +5,7 @@
         cluster.wait_until(lambda: ..., 30, "the disk is down")
 
 Also the frame of a test program: run(tests) prints each test's outcome and 'N passed, N failed'."""
+import contextlib
 import json
 import os
 import shutil
@@ -68,7 +69,8 @@ class Cluster:
 
     def __exit__(self, kind, value, trace):
         if kind is not None:
-            self.describe()
+            with contextlib.suppress(subprocess.SubprocessError):
+                self.describe()
         self.close(keep_logs=kind is not None)
 
     def describe(self):

@@ -68,7 +68,7 @@ static enum err translate(char *text, const char *doing)
              ends_with(text, "Too many open files") ||
              ends_with(text, "Too many open files in system"))
         e = ERR_BUSY;
-    else if (ends_with(text, "No space left on device"))
+    else if (ends_with(text, "No space left on device") || ends_with(text, "Disk quota exceeded"))
         e = ERR_NO_SPACE;
     else if (ends_with(text, "Read-only file system"))
         e = ERR_READ_ONLY;
