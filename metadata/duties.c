@@ -419,7 +419,8 @@ static unsigned slots_under_way(const struct cluster_pool *pool)
     return n;
 }
 
-/* What must leave its disk leaves at once, and what goes back does; evening out is done a little at a time. */
+/* What must leave its disk or a crowded domain leaves at once, and what goes back does; evening out is done a
+ * little at a time. Any part of a plan may be taken: it crowds no domain (P5 in planner.h). */
 static bool move(struct duties *d, const struct cluster_pool *pool)
 {
     unsigned limit = d->service->config.moves_max ? d->service->config.moves_max : MOVES_MAX;

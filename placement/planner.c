@@ -12,8 +12,8 @@ static bool stays(const struct planner *p, int32_t disk)
     return !d->suspect && (p->pool->m > 1 || d->up);
 }
 
-/* Back to an older holder where possible, since the bytes are there already. */
-static int32_t replacement(const struct planner *p, uint32_t pg, unsigned slot)
+/* An older holder that the slot may go back to, since the bytes are there already; or -1. */
+static int32_t older_holder(const struct planner *p, uint32_t pg, unsigned slot)
 {
     const struct pg_slot *now = pool_slot(p->pool, pg, slot);
     for (int i = 1; i < now->count; i++) {
@@ -22,7 +22,7 @@ static int32_t replacement(const struct planner *p, uint32_t pg, unsigned slot)
             planner_legal(p, pg, slot, (size_t)(disk - p->map->disks)))
             return (int32_t)(disk - p->map->disks);
     }
-    return planner_choose(p, pg, slot, true);
+    return -1;
 }
 
 /* P1, for one PG. */
@@ -37,20 +37,68 @@ static void assign(struct planner *p, uint32_t pg)
     }
 }
 
-/* P2, and slots that crowd a domain above the cap since the tree has grown. */
-static void evacuate(struct planner *p, uint32_t pg, struct planner_report *report)
+/* P2: slots in domains above the cap, where another domain has room. */
+static void spread(struct planner *p, uint32_t pg, bool back)
 {
     for (unsigned slot = 0; slot < p->width; slot++) {
         int32_t at = p->slots[(size_t)pg * p->width + slot];
-        bool crowded =
-            at >= 0 && planner_used(p, pg, (int)slot, p->pool->domain, (size_t)at) >= p->cap;
-        if (stays(p, at) && !crowded)
+        if (!stays(p, at) || planner_used(p, pg, (int)slot, p->pool->domain, (size_t)at) < p->cap)
             continue;
-        int32_t to = replacement(p, pg, slot);
-        if (to >= 0 && (!crowded || !stays(p, at) || planner_legal(p, pg, slot, (size_t)to)))
+        int32_t to = back ? older_holder(p, pg, slot) : planner_choose(p, pg, slot, true);
+        if (to >= 0 && planner_legal(p, pg, slot, (size_t)to))
+            planner_set(p, pg, slot, to);
+    }
+}
+
+/* P2. What has to leave its disk goes first, and of a crowd whoever can go back to where its bytes are. */
+static void evacuate(struct planner *p, uint32_t pg, struct planner_report *report)
+{
+    for (unsigned slot = 0; slot < p->width; slot++) {
+        if (stays(p, p->slots[(size_t)pg * p->width + slot]))
+            continue;
+        int32_t to = older_holder(p, pg, slot);
+        if (to < 0)
+            to = planner_choose(p, pg, slot, true);
+        if (to >= 0)
             planner_set(p, pg, slot, to);
         else
-            report->stranded_slots += !stays(p, at);
+            report->stranded_slots++;
+    }
+    spread(p, pg, true);
+    spread(p, pg, false);
+}
+
+/* The newest holder as it is, not as it is planned. */
+static int32_t newest_now(const struct planner *p, uint32_t pg, unsigned slot)
+{
+    const struct cluster_disk *disk =
+        cluster_map_disk(p->map, slot_newest(pool_slot(p->pool, pg, slot)));
+    return disk != NULL ? (int32_t)(disk - p->map->disks) : -1;
+}
+
+/* P5, for one PG: its slots trade the disks that are planned for them until no domain is both left and entered,
+ * the lowest level first. Which slot has which disk makes no difference to P1 .. P4. */
+static void trade(struct planner *p, uint32_t pg)
+{
+    int32_t now[POOL_SLOTS_MAX], *to = p->slots + (size_t)pg * p->width;
+    bool moves = false;
+    for (unsigned s = 0; s < p->width; s++) {
+        now[s] = newest_now(p, pg, s);
+        moves = moves || now[s] != to[s];
+    }
+    for (int level = 0; moves && level < LEVELS; level++) {
+        const uint32_t *domain = p->domain[level];
+        for (unsigned s = 0; s < p->width; s++)
+            for (unsigned t = 0; t < p->width; t++) {
+                if (now[s] < 0 || domain[now[s]] == domain[to[s]])
+                    break; /* it does not leave */
+                bool enters = to[t] >= 0 && (now[t] < 0 || domain[now[t]] != domain[to[t]]);
+                if (!enters || domain[to[t]] != domain[now[s]])
+                    continue;
+                int32_t kept = to[s];
+                to[s] = to[t];
+                to[t] = kept;
+            }
     }
 }
 
@@ -67,6 +115,8 @@ static void solve(struct planner *p, struct planner_report *report)
     }
     planner_fill_ideal(p);
     report->even = enough && planner_even_out(p);
+    for (uint32_t pg = 0; pg < p->pgs; pg++)
+        trade(p, pg);
     report->usable_disks = p->usable_count;
     report->domains = p->domain_count;
     for (size_t i = 0; i < (size_t)p->pgs * p->width; i++) {
@@ -79,13 +129,29 @@ static void solve(struct planner *p, struct planner_report *report)
     }
 }
 
-static enum move_reason reason_of(const struct planner *p, const struct pg_slot *now, disk_id to)
+/* Whether the slot leaves a domain that would be above the cap if only the slots before it left. */
+static bool leaves_crowd(const struct planner *p, uint32_t pg, unsigned slot)
 {
-    const struct cluster_disk *disk = cluster_map_disk(p->map, slot_newest(now));
+    const uint32_t *domain = p->domain[p->pool->domain];
+    const int32_t *to = p->slots + (size_t)pg * p->width;
+    uint32_t left = domain[newest_now(p, pg, slot)];
+    unsigned held = 0;
+    for (unsigned s = 0; s < p->width; s++) {
+        int32_t now = newest_now(p, pg, s);
+        held += now >= 0 && domain[now] == left && (s >= slot || domain[to[s]] == left);
+    }
+    return domain[to[slot]] != left && held > p->cap;
+}
+
+static enum move_reason reason_of(const struct planner *p, uint32_t pg, unsigned slot)
+{
+    const struct pg_slot *now = pool_slot(p->pool, pg, slot);
+    int32_t from = newest_now(p, pg, slot);
     if (now->count == 0)
         return MOVE_INITIAL;
-    if (disk == NULL || !stays(p, (int32_t)(disk - p->map->disks)))
+    if (!stays(p, from) || leaves_crowd(p, pg, slot))
         return MOVE_EVACUATE;
+    disk_id to = p->map->disks[p->slots[(size_t)pg * p->width + slot]].id;
     return slot_has_holder(now, to) ? MOVE_BACK : MOVE_EVEN;
 }
 
@@ -113,15 +179,16 @@ enum err planner_plan(const struct cluster_map *map, uint32_t pool_id, struct pl
             const struct pg_slot *now = &pool->slots[i];
             if (p.slots[i] < 0 || map->disks[p.slots[i]].id == slot_newest(now))
                 continue;
-            disk_id to = map->disks[p.slots[i]].id;
+            uint32_t pg = (uint32_t)(i / p.width);
+            uint8_t slot = (uint8_t)(i % p.width);
             if (pass == 1)
                 (*moves)[changed] = (struct planner_move){.pool = pool_id,
-                                                          .pg = (uint32_t)(i / p.width),
-                                                          .slot = (uint8_t)(i % p.width),
-                                                          .reason = reason_of(&p, now, to),
+                                                          .pg = pg,
+                                                          .slot = slot,
+                                                          .reason = reason_of(&p, pg, slot),
                                                           .from = slot_newest(now),
                                                           .from_since = slot_since(now),
-                                                          .to = to};
+                                                          .to = map->disks[p.slots[i]].id};
             changed++;
         }
         if (pass == 0 && changed > 0)
@@ -198,10 +265,7 @@ enum err planner_carry_out(struct cluster_map *map, const struct planner_move *m
         enum err e = slot_push(map, slot, moves[i].to, epoch);
         if (e != OK)
             return e;
-    }
-    for (size_t i = 0; i < count; i++) { /* P4, once all are done: two slots may have swapped */
-        const struct cluster_pool *pool = cluster_map_pool(map, moves[i].pool);
-        for (unsigned s = 0; s < pool_width(pool); s++)
+        for (unsigned s = 0; s < pool_width(pool); s++) /* P4, after each of them by P5 */
             assert(s == moves[i].slot ||
                    slot_newest(pool_slot(pool, moves[i].pg, s)) != moves[i].to);
     }

@@ -6,10 +6,14 @@
  *      tree allows, once there are k+m disks that are `in` with weight; until then they wait.
  *  P2  A slot whose newest holder is not `in` (out, draining, failed, gone) moves to another disk.
  *      In pools with m <= 1 also one whose newest holder is down, so that writes can go on; in any
- *      pool one whose newest holder is suspect, where another disk can take it.
+ *      pool one whose newest holder is suspect, where another disk can take it. So does, once the
+ *      tree allows, a slot in a domain that holds more of its PG than some domain must.
  *  P3  Per-disk slot counts end within one of the weighted ideal with as few moves as that takes.
  *      The ideal respects that a PG uses a disk once, and a domain no more often than it must.
  *  P4  Never two slots of one PG with the same newest holder.
+ *  P5  Of the moves of one PG none enters a domain, of any level, that another one leaves. So in
+ *      whatever order and part they are carried out, no domain holds more of the PG than it did
+ *      before or does after all of them, and P4 holds: a plan may be taken in pieces.
  * A move is carried out by slot_push. What a plan moves for P1 and P2 may go anywhere for free; to
  * even out (P3) first those are re-targeted, then slots that go back to an older holder, then
  * slots at rest. A slot on its way elsewhere is left alone. */
@@ -19,7 +23,7 @@
 #include <stdint.h>
 #include "placement/cluster_map.h"
 
-/* BACK: as EVEN, to an older holder of the slot, which has most of it. */
+/* EVACUATE: P2. BACK: as EVEN, to an older holder of the slot, which has most of it. */
 enum move_reason { MOVE_INITIAL, MOVE_EVACUATE, MOVE_EVEN, MOVE_BACK };
 
 struct planner_move {

@@ -385,6 +385,149 @@ static void suspects(void)
     cluster_map_free(map);
 }
 
+/* How many newest holders of the PG lie in the domain of this disk. */
+static unsigned in_domain(const struct cluster_map *map, const disk_id *acting, unsigned width,
+                          disk_id disk, enum failure_domain level)
+{
+    const struct cluster_disk *d = cluster_map_disk(map, disk);
+    unsigned n = 0;
+    for (unsigned i = 0; i < width; i++)
+        n += cluster_disks_share(cluster_map_disk(map, acting[i]), d, level);
+    return n;
+}
+
+/* Carries out some of the moves, drawn at random, one after the other: after each no disk has two slots of the
+ * PG, and no domain more than before them or after all of them. Returns how many steps broke that. */
+static size_t steps_that_crowd(const struct cluster_map *map, const struct cluster_pool *pool,
+                               const struct planner_move *moves, size_t count, uint64_t *state)
+{
+    size_t broken = 0;
+    unsigned width = pool_width(pool);
+    for (size_t at = 0, end; at < count; at = end) {
+        disk_id before[POOL_SLOTS_MAX], now[POOL_SLOTS_MAX], after[POOL_SLOTS_MAX];
+        for (end = at; end < count && moves[end].pg == moves[at].pg; end++)
+            continue;
+        pg_acting(pool, moves[at].pg, before);
+        memcpy(now, before, sizeof now);
+        memcpy(after, before, sizeof after);
+        for (size_t i = at; i < end; i++)
+            after[moves[i].slot] = moves[i].to;
+        for (size_t steps = 2 * (end - at); steps > 0; steps--) {
+            const struct planner_move *m = &moves[at + next(state) % (end - at)];
+            now[m->slot] = m->to;
+            for (int level = DOMAIN_DISK; level <= DOMAIN_ZONE; level++) {
+                enum failure_domain l = (enum failure_domain)level;
+                unsigned had = in_domain(map, before, width, m->to, l);
+                unsigned gets = in_domain(map, after, width, m->to, l);
+                broken += in_domain(map, now, width, m->to, l) > (had > gets ? had : gets);
+            }
+        }
+    }
+    return broken;
+}
+
+/* Hosts come and go: whatever part of a plan has been carried out, no two slots of a PG share a host, if they did
+ * not before and are not to. */
+static void partly_carried_out(void)
+{
+    uint64_t state = suite_seed();
+    size_t broken = 0, many = 0;
+    for (int round = 0; round < 30; round++) {
+        struct cluster_map *map = cluster_map_new();
+        disk_id last = 14;
+        for (disk_id d = 1; d <= last; d++)
+            add_disk(map, d, d % 7 % 3, d % 7, 50 + (uint32_t)(next(&state) % 100));
+        const struct cluster_pool *pool =
+            add_pool(map, 1, 4, 2, round % 3 ? DOMAIN_HOST : DOMAIN_ZONE, 5);
+        settle(map, 1, NULL);
+        for (int step = 0; step < 12; step++) {
+            struct planner_move *moves;
+            size_t count;
+            disk_id d = 1 + (disk_id)(next(&state) % last);
+            unsigned host = (unsigned)(next(&state) % 9);
+            if (next(&state) % 3 == 0)
+                add_disk(map, ++last, host % 3, host, 100);
+            else if (cluster_map_disk(map, d)->admin == DISK_IN)
+                cluster_map_disk_mutable(map, d)->admin = DISK_OUT;
+            else
+                cluster_map_disk_mutable(map, d)->admin = DISK_IN;
+            CHECK_OK(planner_plan(map, 1, &moves, &count, NULL));
+            broken += steps_that_crowd(map, pool, moves, count, &state);
+            for (size_t i = 1; i < count; i++)
+                many += moves[i].pg == moves[i - 1].pg;
+            sys_free(moves);
+            settle(map, 1, NULL);
+        }
+        cluster_map_free(map);
+    }
+    CHECK_EQ(broken, 0);
+    CHECK(many > 30); /* PGs of several moves were there to be broken */
+}
+
+/* Three hosts of three disks hold two slots of every PG each; nine more hosts come. One slot of each two leaves as
+ * from a disk that is out, what only evens out does not, and when the former are done each is on a host of its own. */
+static void crowded(void)
+{
+    struct cluster_map *map = cluster_map_new();
+    struct planner_move *moves;
+    struct planner_report report;
+    size_t count, left = 0;
+    for (disk_id d = 1; d <= 9; d++)
+        add_disk(map, d, 1, d % 3, 100);
+    add_pool(map, 1, 4, 2, DOMAIN_HOST, 6);
+    settle(map, 1, &report);
+    CHECK_EQ(report.most_per_domain, 2);
+    for (disk_id d = 10; d <= 36; d++)
+        add_disk(map, d, 1, d % 9 + 3, 100);
+    CHECK_OK(planner_plan(map, 1, &moves, &count, &report));
+    CHECK_EQ(report.most_per_domain, 1);
+    for (size_t i = 0; i < count; i++)
+        if (moves[i].reason == MOVE_EVACUATE)
+            moves[left++] = moves[i];
+        else
+            CHECK_EQ(moves[i].reason, MOVE_EVEN);
+    CHECK_EQ(left, 3 * 64);
+    CHECK(count > left + 32);
+    CHECK_OK(planner_carry_out(map, moves, left, map->epoch + 1));
+    sys_free(moves);
+    check_table(map, 1, 1, false);
+    CHECK_OK(planner_plan(map, 1, &moves, &count, NULL));
+    for (size_t i = 0; i < count; i++)
+        CHECK(moves[i].reason != MOVE_EVACUATE);
+    sys_free(moves);
+    cluster_map_free(map);
+}
+
+/* Six hosts, one slot each; one goes out, and others take its slots in. When it is back these leave again, and not
+ * those beside them. */
+static void crowded_host_returns(void)
+{
+    struct cluster_map *map = cluster_map_new();
+    struct planner_move *moves;
+    struct planner_report report;
+    size_t count;
+    for (disk_id d = 1; d <= 12; d++)
+        add_disk(map, d, 1, d % 6, 100);
+    const struct cluster_pool *pool = add_pool(map, 1, 4, 2, DOMAIN_HOST, 6);
+    settle(map, 1, NULL);
+    for (int pass = 0; pass < 2; pass++) {
+        for (disk_id d = 1; d <= 7; d += 6)
+            cluster_map_disk_mutable(map, d)->admin = pass ? DISK_IN : DISK_OUT;
+        CHECK_OK(planner_plan(map, 1, &moves, &count, &report));
+        CHECK_EQ(count, 64);
+        for (size_t i = 0; i < count; i++) {
+            const struct pg_slot *slot = pool_slot(pool, moves[i].pg, moves[i].slot);
+            CHECK_EQ(moves[i].reason, MOVE_EVACUATE);
+            CHECK(slot_has_holder(slot, moves[i].to) == (pass == 1));
+        }
+        CHECK_EQ(report.most_per_domain, pass ? 1 : 2);
+        CHECK_OK(planner_carry_out(map, moves, count, map->epoch + 1));
+        sys_free(moves);
+    }
+    check_table(map, 1, 1, true);
+    cluster_map_free(map);
+}
+
 /* Random histories of disks that come, go, fail and return: P4 and distinctness always hold. */
 static void histories(void)
 {
@@ -422,6 +565,9 @@ static const struct test tests[] = {{"vectors", vectors},
                                     {"stranded", stranded},
                                     {"returns", returns},
                                     {"suspects", suspects},
+                                    {"partly carried out", partly_carried_out},
+                                    {"crowded", crowded},
+                                    {"crowded host returns", crowded_host_returns},
                                     {"histories", histories},
                                     {0}};
 SUITE("placement", tests)
