@@ -68,28 +68,33 @@ static int run_list(struct cli *cli, int argc, char **argv)
     struct cluster_view v;
     ListUsers list = LIST_USERS__INIT;
     Query query = QUERY__INIT;
-    Answer *answer = NULL;
+    Answer *answer;
+    bool more = true;
     int status = cli_options_only(cli, NULL, argc, argv);
     if (status)
         return status;
     query.body_case = QUERY__BODY_LIST_USERS;
     query.list_users = &list;
     status = view_open(cli, &v);
-    enum err e = status ? OK : view_query(&v, &query, &answer);
-    if (e)
-        status = view_failed(&v, e, "the list of users");
-    if (!status) {
-        struct cli_table *table = cli_table_new(columns);
-        for (size_t i = 0; i < answer->n_users; i++) {
+    struct cli_table *table = cli_table_new(columns);
+    while (!status && more) {
+        enum err e = view_query(&v, &query, &answer);
+        if (e)
+            status = view_failed(&v, e, "the list of users");
+        for (size_t i = 0; !e && i < answer->n_users; i++) {
             const UserInfo *u = answer->users[i];
             char created[TIME_TEXT];
             time_format_iso(u->created, created);
             cli_table_row(table, (const char *const[]){u->name, u->access_key,
                                                        u->root ? "yes" : "no", created});
         }
-        cli_table_print(cli, table);
-        cli_table_free(table);
+        more = !e && answer->truncated;
+        if (more)
+            list.after = answer->next;
     }
+    if (!status)
+        cli_table_print(cli, table);
+    cli_table_free(table);
     view_close(&v);
     return status;
 }

@@ -214,20 +214,35 @@ static enum err get_user(struct query *q, const GetUser *c)
     return OK;
 }
 
-static enum err list_users(struct query *q)
+static enum err list_users(struct query *q, const ListUsers *c)
 {
-    struct key prefix;
+    struct key prefix, from;
     struct walk w;
     struct kv_slice key, value;
+    if (c->after.len > STATE_TEXT_MAX)
+        return ERR_INVALID;
     q->answer->users = arena_alloc(q->arena, LIST_MAX * sizeof *q->answer->users);
     key_begin2(&prefix, 'm', 'u');
     walk_init(&w, q, &prefix);
-    for (; walk_here(&w, &key, &value) && q->answer->n_users < LIST_MAX; walk_next(&w)) {
+    if (c->after.len > 0) {
+        key_begin2(&from, 'm', 'u');
+        key_raw(&from, c->after.data, c->after.len);
+        key_u8(&from, 0); /* names hold no NUL: the first key behind `after` */
+        walk_seek(&w, &from);
+    }
+    for (; walk_here(&w, &key, &value); walk_next(&w)) {
         UserInfo *user;
+        if (q->answer->n_users == LIST_MAX) {
+            q->answer->truncated = true;
+            break;
+        }
         if (!query_unpack(q, &user_info__descriptor, value, &user))
             break;
         add_user(q, user);
+        q->answer->next = (ProtobufCBinaryData){strlen(user->name), (uint8_t *)user->name};
     }
+    if (!q->answer->truncated)
+        q->answer->next = (ProtobufCBinaryData){0};
     walk_release(&w);
     return OK;
 }
@@ -290,7 +305,7 @@ static enum err run_cluster(struct query *q, const Query *c)
     case QUERY__BODY_GET_USER:
         return get_user(q, c->get_user);
     case QUERY__BODY_LIST_USERS:
-        return list_users(q);
+        return list_users(q, c->list_users);
     case QUERY__BODY_GET_MAP:
         return query_map(q, c->get_map);
     case QUERY__BODY_LIST_CHUNKS:

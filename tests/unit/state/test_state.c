@@ -483,6 +483,44 @@ static void users(void)
     fx_close(&f);
 }
 
+/* More of them than one page takes: each is listed once. */
+static void many_users(void)
+{
+    enum { USERS = 2001 };
+    struct fixture f;
+    CreateUser make = CREATE_USER__INIT;
+    UserInfo user = USER_INFO__INIT;
+    ListUsers list = LIST_USERS__INIT;
+    Query q = QUERY__INIT;
+    char name[8], after[8] = "";
+    uint32_t next = 0, pages = 1;
+    fx_open(&f, "s");
+    for (uint32_t i = 0; i < USERS; i++) {
+        snprintf(name, sizeof name, "u%04u", i);
+        user.name = user.access_key = name;
+        user.sealed_secret = fx_text("sealed");
+        make.user = &user;
+        CHECK_OK(fx_create_user(&f, &make)->error);
+        arena_clear(&f.arena);
+    }
+    q.body_case = QUERY__BODY_LIST_USERS;
+    q.list_users = &list;
+    for (Answer *a = fx_query(&f, &q);; a = fx_query(&f, &q), pages++) {
+        for (size_t i = 0; i < a->n_users; i++) {
+            snprintf(name, sizeof name, "u%04u", next++);
+            CHECK_TEXT(a->users[i]->name, name);
+        }
+        if (!a->truncated || pages > 3)
+            break;
+        snprintf(after, sizeof after, "%.*s", (int)a->next.len, (const char *)a->next.data);
+        list.after = fx_text(after);
+        arena_clear(&f.arena);
+    }
+    CHECK_EQ(next, USERS);
+    CHECK_EQ(pages, 3);
+    fx_close(&f);
+}
+
 /* A known command with a field of tomorrow, deep inside: {time 1, put_object {head {1023: "x"}}}. */
 static const uint8_t unknown_field[] = {0x08, 0x01, 0x82, 0x01, 0x06, 0x1a,
                                         0x04, 0xfa, 0x3f, 0x01, 'x'};
@@ -523,6 +561,7 @@ static const struct test tests[] = {{"restart", restart},
                                     {"a commit behind a comparison", committed_behind_a_comparison},
                                     {"disks", disks},
                                     {"users", users},
+                                    {"many users", many_users},
                                     {"unknown commands", unknown_commands},
                                     {0}};
 SUITE("state", tests)
