@@ -295,23 +295,31 @@ bool heartbeat_tell(struct chunk_service *s, const struct verdict *v)
     return told || room;
 }
 
-/* Takes up to max verdicts off the queue. */
-static size_t take_verdicts(struct chunk_service *s, struct verdict *out, size_t max)
+bool heartbeat_has_told(struct chunk_service *s, disk_id disk)
+{
+    bool waits = false;
+    sys_mutex_lock(&s->lock);
+    for (size_t i = 0; i < s->verdict_count && !waits; i++)
+        waits = s->verdicts[i].disk == disk;
+    sys_mutex_unlock(&s->lock);
+    return !waits;
+}
+
+/* The first of the queue, at most max. They stay there until they are told. */
+static size_t first_verdicts(struct chunk_service *s, struct verdict *out, size_t max)
 {
     sys_mutex_lock(&s->lock);
     size_t n = s->verdict_count < max ? s->verdict_count : max;
     memcpy(out, s->verdicts, n * sizeof *out);
-    s->verdict_count -= n;
-    memmove(s->verdicts, s->verdicts + n, s->verdict_count * sizeof *out);
     sys_mutex_unlock(&s->lock);
     return n;
 }
 
-static void give_back(struct chunk_service *s, const struct verdict *v, size_t n)
+static void drop_verdicts(struct chunk_service *s, size_t n)
 {
     sys_mutex_lock(&s->lock);
-    for (size_t i = 0; i < n && s->verdict_count < VERDICTS_MAX; i++)
-        s->verdicts[s->verdict_count++] = v[i];
+    s->verdict_count -= n;
+    memmove(s->verdicts, s->verdicts + n, s->verdict_count * sizeof *s->verdicts);
     sys_mutex_unlock(&s->lock);
 }
 
@@ -320,7 +328,7 @@ static void order_repairs(struct chunk_service *s)
     struct arena arena;
     arena_init(&arena);
     struct verdict *verdicts = arena_alloc(&arena, ORDERS_MAX * sizeof *verdicts);
-    size_t n = take_verdicts(s, verdicts, ORDERS_MAX);
+    size_t n = first_verdicts(s, verdicts, ORDERS_MAX);
     if (n > 0) {
         OrderRepairs body = ORDER_REPAIRS__INIT;
         body.shards = arena_alloc(&arena, n * sizeof *body.shards);
@@ -340,9 +348,9 @@ static void order_repairs(struct chunk_service *s)
         const struct request_context request = {.deadline = sys_now() + s->timeouts.metadata_call};
         Result *result = NULL;
         enum err e = metadata_execute(s->metadata, &request, &command, &arena, &result);
-        if (e != OK && err_retryable(e))
-            give_back(s, verdicts, n);
-        else if (e == OK)
+        if (e == OK || (err_outcome_known(e) && !err_retryable(e)))
+            drop_verdicts(s, n); /* to order one twice does no harm */
+        if (e == OK)
             chunk_service_wake(s);
     }
     arena_release(&arena);

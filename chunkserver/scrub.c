@@ -9,7 +9,10 @@
  *   deep    every scrub_interval: every block is read (scrub_read.c); goes on where it was after a
  *           restart (scrub_state.c)
  *
- * What is due is told by the wall clock and the disk's file; nothing is destroyed for its sake. */
+ * What is due is told by the wall clock and the disk's file; nothing is destroyed for its sake.
+ *
+ *  T1  The file is behind what metadata has been told: while a verdict on the disk waits, nothing is kept, and
+ *      whoever begins with the file, after a stop or a kill, finds again what was found since. */
 
 #define LOOK_EVERY  (60 * SYS_SECOND) /* at what is due: the wall clock may be set */
 #define SAVE_EVERY  (30 * SYS_SECOND)
@@ -107,12 +110,23 @@ static void show(struct scrub_disk *d, enum scrub_kind now)
 
 static void save(struct scrub_disk *d)
 {
+    d->unsaved = !heartbeat_has_told(d->scrub->service, chunk_disk_id(d->disk));
+    if (d->unsaved)
+        return; /* T1 */
     enum err e = scrub_state_save(d->disk->directory, &d->state);
     d->saved_at = sys_now();
     if (e != OK && !d->complained)
         log_warn("scrub", "%s: how far its scrub is cannot be kept: %s", d->disk->directory,
                  err_text(e));
     d->complained = e != OK;
+}
+
+static void save_rest(struct scrub_disk *d)
+{
+    if (!d->unsaved || !chunk_disk_enter(d->disk))
+        return;
+    save(d);
+    chunk_disk_leave(d->disk);
 }
 
 void scrub_progress(struct scrub_disk *d)
@@ -203,10 +217,11 @@ static bool wait_work(struct scrub_disk *d, struct work *out)
     for (;;) {
         int64_t now = sys_now(), until = now + LOOK_EVERY;
         *out = (struct work){0};
+        save_rest(d);
         bool ready = loaded(d) && registered(d) && now >= d->again_at;
         if (ready)
             *out = due(d);
-        else
+        if (!ready || d->unsaved)
             until = now + AGAIN_AFTER;
         if (d->first_at > now && d->first_at < until)
             until = d->first_at;
@@ -234,10 +249,8 @@ static void disk_main(void *arg)
         if (e != OK)
             d->again_at = sys_now() + AGAIN_AFTER;
     }
-    if (d->state.begun > 0 && chunk_disk_enter(d->disk)) {
-        save(d);
-        chunk_disk_leave(d->disk);
-    }
+    d->unsaved |= d->state.begun > 0;
+    save_rest(d);
 }
 
 /* ---- from outside ---- */

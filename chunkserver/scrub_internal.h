@@ -48,6 +48,7 @@ struct scrub_disk {
     int64_t saved_at, rate_at;
     int64_t first_at, again_at; /* no light pass before it; nothing before it after a failure */
     bool complained;
+    bool unsaved; /* T1: what the file lacks waits for metadata */
 };
 
 struct scrub {
@@ -63,7 +64,8 @@ struct scrub {
 /* scrub.c: waits until then; false when it stops. */
 bool scrub_wait(struct scrub_disk *d, int64_t until);
 struct request_context scrub_request(struct scrub_disk *d);
-/* The shard is bad or missing; waits for room. False when it stops. */
+/* The shard is bad or missing; waits for room. False when it stops. Before the state says that it was
+ * looked at (T1). */
 bool scrub_tell(struct scrub_disk *d, uint32_t pool, const struct shard_id *id);
 /* A deep pass has come further: shown, and kept now and then. */
 void scrub_progress(struct scrub_disk *d);

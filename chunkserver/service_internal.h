@@ -226,6 +226,8 @@ void register_finish(struct chunk_disk *d, disk_id id);
 void refresher_run(void *service);
 /* A verdict for metadata, sent soon; told once in a while only. False: too many wait. */
 bool heartbeat_tell(struct chunk_service *s, const struct verdict *v);
+/* Whether metadata has all verdicts on this disk's shards. */
+bool heartbeat_has_told(struct chunk_service *s, disk_id disk);
 /* Waits until the time has come; false when the service stops. */
 bool service_wait(struct chunk_service *s, int64_t until);
 

@@ -64,13 +64,18 @@ static void rig_close(struct rig *r)
     world_stop(&r->w);
 }
 
-static void restart(struct rig *r)
+static void end(struct rig *r)
 {
     chunk_service_stop(r->s);
     chunk_service_free(r->s);
     shard_client_free(r->t.c.shards);
     buf_pool_free(r->t.c.io.buffers);
     chunk_latency_free(r->t.c.io.latency);
+}
+
+static void restart(struct rig *r)
+{
+    end(r);
     serve(r);
 }
 
@@ -198,6 +203,15 @@ static void check_whole(struct rig *r)
     CHECK_EQ(world_repair_rows(&r->t), 0);
 }
 
+/* Of the second disk. */
+static void flip_some(void)
+{
+    unsigned flipped = 0;
+    for (uint64_t at = 100000; at < 2000000; at += 50000)
+        flipped += sim_disk_flip(TEST_HOST, "/test/d2/extents/00000001", at, 0x10) == OK;
+    CHECK(flipped > 0);
+}
+
 /* Bytes rot, and nobody reads: the deep pass finds it; the next one finds nothing. */
 static void rot(void)
 {
@@ -205,10 +219,7 @@ static void rot(void)
     rig_open(&r);
     put_all(&r);
     sys_sleep_until(sys_now() + 2 * SYS_SECOND);
-    unsigned flipped = 0;
-    for (uint64_t at = 100000; at < 2000000; at += 50000)
-        flipped += sim_disk_flip(TEST_HOST, "/test/d2/extents/00000001", at, 0x10) == OK;
-    CHECK(flipped > 0);
+    flip_some();
     CHECK(scrub_all(&r, false));
     CHECK_EQ(sum(&r, bad), 0); /* a light pass reads no blocks */
     struct groups g = groups_of(&r, 0, DISKS);
@@ -414,6 +425,86 @@ static void rate_and_restart(void)
     rig_close(&r);
 }
 
+/* ---- what is kept ---- */
+
+static struct scrub_state kept_state(const char *directory)
+{
+    struct scrub_state s;
+    CHECK_OK(scrub_state_load(directory, &s));
+    sys_free(s.groups.v);
+    s.groups.v = NULL;
+    return s;
+}
+
+/* A deep pass over the second disk finds rot while metadata cannot be told of it. */
+static void find_untold(struct rig *r, int64_t within)
+{
+    *r = (struct rig){.rate = 20000};
+    rig_open(r);
+    put_all(r);
+    sys_sleep_until(sys_now() + 2 * SYS_SECOND);
+    chunk_service_scrub(r->s, 1, true);
+    while (status_of(r, 1).now != SCRUB_DEEP)
+        sys_sleep_until(sys_now() + 10 * SYS_MS);
+    sim_partition(TEST_HOST, WORLD_METADATA_HOST, true);
+    flip_some();
+    sys_sleep_until(sys_now() + within);
+    CHECK(status_of(r, 1).bad > 0);
+    CHECK_EQ(kept_state("/test/d2").bad, 0); /* what a kill leaves */
+    CHECK(kept_state("/test/d2").begun > 0);
+}
+
+/* .. and stops before it is. */
+static void untold(int64_t within, bool over)
+{
+    struct rig r;
+    find_untold(&r, within);
+    CHECK_EQ(status_of(&r, 1).read > 0, over);
+    end(&r);
+    CHECK_EQ(kept_state("/test/d2").bad, 0);
+    CHECK(kept_state("/test/d2").begun > 0);
+    sim_partition(TEST_HOST, WORLD_METADATA_HOST, false);
+    r.rate = 0;
+    serve(&r);
+    for (unsigned waited = 0; status_of(&r, 1).read == 0 && waited < 300; waited++)
+        sys_sleep_until(sys_now() + 100 * SYS_MS);
+    CHECK(status_of(&r, 1).read > 0);
+    CHECK(status_of(&r, 1).bad > 0);
+    CHECK(world_wait_healed(&r.t, 60 * SYS_SECOND));
+    check_whole(&r);
+    rig_close(&r);
+}
+static void untold_on_the_way(void)
+{
+    untold(60 * SYS_SECOND, false);
+}
+static void untold_at_the_end(void)
+{
+    untold(150 * SYS_SECOND, true);
+}
+
+/* As soon as metadata is there again, what was found is told, and then kept. */
+static void told_later(void)
+{
+    struct rig r;
+    find_untold(&r, 150 * SYS_SECOND);
+    sim_partition(TEST_HOST, WORLD_METADATA_HOST, false);
+    sys_sleep_until(sys_now() + 60 * SYS_SECOND);
+    struct scrub_status s = status_of(&r, 1);
+    struct scrub_state kept_now = kept_state("/test/d2");
+    CHECK(s.read > 0);
+    CHECK_EQ(kept_now.read, s.read);
+    CHECK_EQ(kept_now.bad, s.bad);
+    CHECK_EQ(kept_now.begun, 0);
+    CHECK(world_wait_healed(&r.t, 60 * SYS_SECOND));
+    struct chunk_disk_status all[CHUNK_DISKS_MAX];
+    uint64_t repaired = 0; /* by whoever looks after the group */
+    for (size_t i = 0; i < chunk_service_disks(r.s, all, CHUNK_DISKS_MAX); i++)
+        repaired += all[i].repaired;
+    CHECK_EQ(repaired, s.bad);
+    rig_close(&r);
+}
+
 /* By themselves, both. */
 static void due(void)
 {
@@ -438,6 +529,9 @@ static const struct test tests[] = {
     {"late verdicts remove nothing", late_verdicts},
     {"a group waits while shards are removed from it", a_group_waits},
     {"the rate is held, a restart goes on", rate_and_restart},
+    {"what was not told is found again after a stop", untold_on_the_way},
+    {"a pass is over when all of it was told", untold_at_the_end},
+    {"what was told later is kept then", told_later},
     {"passes are due", due},
     {0},
 };
