@@ -12,9 +12,12 @@
  * What is due is told by the wall clock and the disk's file; nothing is destroyed for its sake.
  *
  *  T1  The file is behind what metadata has been told: while a verdict on the disk waits, nothing is kept, and
- *      whoever begins with the file, after a stop or a kill, finds again what was found since. */
+ *      whoever begins with the file, after a stop or a kill, finds again what was found since.
+ *  T2  The state is that of the disk which lies in the directory: it is loaded anew when a disk arrives there, be
+ *      it another one, and works and is kept for that arrival alone. */
 
-#define LOOK_EVERY  (60 * SYS_SECOND) /* at what is due: the wall clock may be set */
+#define LOOK_EVERY \
+    (60 * SYS_SECOND) /* at what is due, and at the disk: the wall clock may be set */
 #define SAVE_EVERY  (30 * SYS_SECOND)
 #define AGAIN_AFTER (5 * SYS_SECOND)
 #define TELL_AGAIN  (100 * SYS_MS)
@@ -83,6 +86,26 @@ static struct work due(struct scrub_disk *d)
     return w;
 }
 
+static uint64_t arrivals(struct scrub_disk *d)
+{
+    struct chunk_service *s = d->scrub->service;
+    sys_mutex_lock(&s->lock);
+    uint64_t n = d->disk->arrivals;
+    sys_mutex_unlock(&s->lock);
+    return n;
+}
+
+/* As chunk_disk_enter; also false for another disk than the state's (T2). */
+static bool enter(struct scrub_disk *d)
+{
+    if (!chunk_disk_enter(d->disk))
+        return false;
+    if (arrivals(d) == d->arrived)
+        return true;
+    chunk_disk_leave(d->disk);
+    return false;
+}
+
 static bool registered(struct scrub_disk *d)
 {
     struct chunk_service *s = d->scrub->service;
@@ -123,7 +146,7 @@ static void save(struct scrub_disk *d)
 
 static void save_rest(struct scrub_disk *d)
 {
-    if (!d->unsaved || !chunk_disk_enter(d->disk))
+    if (!d->unsaved || !enter(d))
         return;
     save(d);
     chunk_disk_leave(d->disk);
@@ -192,15 +215,19 @@ static enum err run_deep(struct scrub_disk *d)
 /* What the disk's file says, as soon as the disk is there. */
 static bool loaded(struct scrub_disk *d)
 {
-    if (d->state.known != 0)
+    if (d->state.known != 0 && d->arrived == arrivals(d))
         return true;
     if (!chunk_disk_enter(d->disk))
         return false;
+    d->arrived = arrivals(d); /* in use: no other one comes */
     struct scrub_state found;
     enum err e = scrub_state_load(d->disk->directory, &found);
     sys_mutex_lock(&d->scrub->lock);
+    sys_free(d->state.groups.v);
     d->state = found;
+    d->shown = (struct scrub_status){0};
     sys_mutex_unlock(&d->scrub->lock);
+    d->unsaved = false;
     if (e != OK || d->state.known == 0) {
         d->state.known = sys_wall();
         save(d);
@@ -242,7 +269,7 @@ static void disk_main(void *arg)
     struct work w;
     while (wait_work(d, &w)) {
         enum err e = ERR_UNAVAILABLE;
-        if (chunk_disk_enter(d->disk)) {
+        if (enter(d)) {
             e = w.light ? run_light(d) : run_deep(d);
             chunk_disk_leave(d->disk);
         }

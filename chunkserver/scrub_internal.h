@@ -45,6 +45,7 @@ struct scrub_disk {
     bool want_light, want_deep;
     /* Its thread's own. */
     struct scrub_state state;
+    uint64_t arrived; /* T2: the disk's arrival that the state is of */
     int64_t saved_at, rate_at;
     int64_t first_at, again_at; /* no light pass before it; nothing before it after a failure */
     bool complained;

@@ -91,7 +91,7 @@ struct scrub_status {
     int64_t begun;       /* the deep pass that goes on; 0: none */
     uint64_t bytes, bad; /* of it, or of the last one: read; bad shards */
     uint64_t missing,
-        orphans;    /* since the start: found missing; removed, since nothing needs them */
+        orphans; /* since the disk was opened: found missing; removed, since nothing needs them */
     uint64_t young; /* of the last light pass: unknown, and kept for their age */
 };
 

@@ -505,6 +505,54 @@ static void told_later(void)
     rig_close(&r);
 }
 
+static bool becomes(struct rig *r, size_t disk, const struct uuid *is, bool same)
+{
+    struct chunk_disk_status all[CHUNK_DISKS_MAX];
+    for (unsigned i = 0; i < 300; i++) {
+        chunk_service_disks(r->s, all, CHUNK_DISKS_MAX);
+        if (all[disk].registered && uuid_equal(&all[disk].identity.disk, is) == same)
+            return true;
+        sys_sleep_until(sys_now() + 100 * SYS_MS);
+    }
+    return false;
+}
+
+/* Two disks take turns in a directory: each has its own scrub. */
+static void another_disk(void)
+{
+    struct rig r = {0};
+    rig_open(&r);
+    put_all(&r);
+    CHECK(scrub_all(&r, true));
+    struct chunk_disk_status all[CHUNK_DISKS_MAX];
+    chunk_service_disks(r.s, all, CHUNK_DISKS_MAX);
+    const struct uuid first = all[4].identity.disk;
+    const struct scrub_status was = all[4].scrub;
+    CHECK(was.read > 0 && groups_of(&r, 4, 5).read > 0);
+    end(&r);
+    CHECK_OK(sys_rename("/test/d5", "/first"));
+    CHECK_OK(sys_mkdir("/test/d5"));
+    serve(&r);
+    CHECK(becomes(&r, 4, &first, false));
+    sys_sleep_until(sys_now() + 70 * SYS_SECOND); /* its thread looks once a minute */
+    CHECK_EQ(status_of(&r, 4).read, 0);
+    CHECK_OK(sys_rename("/test/d5", "/second"));
+    CHECK_OK(sys_rename("/first", "/test/d5"));
+    CHECK(becomes(&r, 4, &first, true));
+    sys_sleep_until(sys_now() + 70 * SYS_SECOND);
+    CHECK_EQ(status_of(&r, 4).read, was.read);
+    CHECK_EQ(status_of(&r, 4).bytes, was.bytes);
+    CHECK_EQ(groups_of(&r, 4, 5).read, pg_count(&r));
+    CHECK_OK(sys_rename("/test/d5", "/first"));
+    CHECK_OK(sys_rename("/second", "/test/d5"));
+    CHECK(becomes(&r, 4, &first, false));
+    sys_sleep_until(sys_now() + 70 * SYS_SECOND);
+    CHECK_EQ(status_of(&r, 4).read, 0);
+    CHECK_EQ(groups_of(&r, 4, 5).count, 0);
+    CHECK_EQ(kept_state("/first").read, was.read);
+    rig_close(&r);
+}
+
 /* By themselves, both. */
 static void due(void)
 {
@@ -532,6 +580,7 @@ static const struct test tests[] = {
     {"what was not told is found again after a stop", untold_on_the_way},
     {"a pass is over when all of it was told", untold_at_the_end},
     {"what was told later is kept then", told_later},
+    {"another disk has a scrub of its own", another_disk},
     {"passes are due", due},
     {0},
 };
