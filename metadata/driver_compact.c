@@ -1,7 +1,10 @@
 /* How long the log gets. It is compacted in the background when its segments outgrow their bound, or
  * when somebody asks; never beyond what is applied durably (hazard 1), and not while a follower that
  * lives still needs it or is being sent a snapshot (hazard 11), unless that takes DRIVER_PIN times the
- * bound: then such a follower gets another snapshot. */
+ * bound: then such a follower gets another snapshot.
+ *
+ * The log is told how far only in driver_compact_step, when all effects are carried out: a state that was just
+ * installed is ahead of the log until the log has been told of its reset. */
 #include <string.h>
 #include "metadata/driver_internal.h"
 
@@ -47,13 +50,10 @@ void driver_compact_start(struct driver *d, struct driver_item *item)
     raft_status(d->raft, &s);
     uint64_t needed = needed_from(&s);
     sys_mutex_lock(&d->lock);
-    uint64_t to = d->applied < needed ? d->applied : needed;
-    if (to > d->compacted && to > d->compact_to) {
-        d->compact_to = to;
-        sys_cond_signal(&d->log_wake);
-    }
+    item->read = d->applied < needed ? d->applied : needed;
     sys_mutex_unlock(&d->lock);
-    item->read = to;
+    if (d->compact_asked < item->read)
+        d->compact_asked = item->read;
     driver_list_push(&d->compactions, item);
 }
 
@@ -62,6 +62,11 @@ void driver_compact_step(struct driver *d, const struct raft_status *status)
     uint64_t needed = needed_from(status);
     sys_mutex_lock(&d->lock);
     uint64_t base = d->compacted;
+    if (d->compact_asked > base && d->compact_asked > d->compact_to) {
+        d->compact_to = d->compact_asked;
+        sys_cond_signal(&d->log_wake);
+    }
+    d->compact_asked = 0;
     if (d->compactable) {
         bool pinned = d->status.log.used_bytes <= DRIVER_PIN * d->options.log_bytes;
         uint64_t to = d->compactable;

@@ -129,6 +129,7 @@ struct driver {
     size_t held_count, held_capacity;
     struct driver_list reads;       /* asked of the core, in order */
     struct driver_list compactions; /* asked for, under way */
+    uint64_t compact_asked;         /* how far, by those that came in this round */
     uint64_t compacted_done;
     uint64_t read_number;
     uint64_t persisted_done, applied_done;
