@@ -16,8 +16,7 @@
  *  T2  The state is that of the disk which lies in the directory: it is loaded anew when a disk arrives there, be
  *      it another one, and works and is kept for that arrival alone. */
 
-#define LOOK_EVERY \
-    (60 * SYS_SECOND) /* at what is due, and at the disk: the wall clock may be set */
+#define LOOK_EVERY  (60 * SYS_SECOND) /* at a clock that may be set, and at the disk */
 #define SAVE_EVERY  (30 * SYS_SECOND)
 #define AGAIN_AFTER (5 * SYS_SECOND)
 #define TELL_AGAIN  (100 * SYS_MS)
