@@ -59,16 +59,10 @@ void space_tell(struct shard_store *s)
 
 enum { BALLAST_PART = 64, BALLAST_MAX = 32 << 20, BALLAST_AGAIN = 4 };
 
-static uint64_t ballast_size(const struct shard_store *s)
-{
-    uint64_t part = s->space.fs_total / BALLAST_PART;
-    return round_down(part < BALLAST_MAX ? part : BALLAST_MAX, SYS_BLOCK);
-}
-
 void space_ballast(struct shard_store *s, bool all)
 {
     space_refresh(s);
-    uint64_t bytes = ballast_size(s), unused = s->space.fs_free;
+    uint64_t bytes = s->ballast_size, unused = s->space.fs_free;
     uint64_t left = all ? 0 : round_down(bytes / 2, SYS_BLOCK);
     if (bytes == 0)
         return;
@@ -88,8 +82,12 @@ void space_ballast(struct shard_store *s, bool all)
     }
 }
 
+/* How large it is to be follows from the file system as it is now: later another one may be in its place. */
 void space_ballast_open(struct shard_store *s)
 {
+    space_refresh(s);
+    uint64_t part = s->space.fs_total / BALLAST_PART;
+    s->ballast_size = round_down(part < BALLAST_MAX ? part : BALLAST_MAX, SYS_BLOCK);
     s->ballast = ballast_bytes(s->directory);
     if (s->ballast > 0)
         space_ballast(s, true);

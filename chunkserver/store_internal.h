@@ -228,9 +228,9 @@ struct shard_store {
     uint32_t gone[GONE_MAX];
     size_t gone_count;
     struct space space;
-    enum disk_mark told_mark; /* the keeper's */
-    uint64_t ballast;         /* bytes of it; of who opens the disk, then of the keeper */
-    bool no_ballast;          /* none can be made */
+    enum disk_mark told_mark;       /* the keeper's */
+    uint64_t ballast, ballast_size; /* bytes of it, and when whole; of who opens, then the keeper */
+    bool no_ballast;                /* none can be made */
     struct table_slot tables[TABLES_MAX];
     struct shard_store_stats stats;
     struct pace pace;
