@@ -398,8 +398,6 @@ uint64_t writer_sequence(struct shard_store *s)
 
 static enum err commit_error(struct shard_writer *w, uint32_t crc)
 {
-    if (w->error)
-        return w->error;
     if (w->at != w->shard.length)
         return ERR_TRUNCATED;
     if (w->verified != w->blocks)

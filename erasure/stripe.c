@@ -115,24 +115,3 @@ struct stripe_range stripe_shard_range(const struct stripe_layout *l, uint32_t c
         r = (struct stripe_range){a, b - a};
     return r;
 }
-
-struct stripe_range stripe_span(const struct stripe_layout *l, uint32_t from, uint32_t length)
-{
-    struct stripe_range span = {0, 0};
-    for (uint32_t cell = 0; cell < l->k; cell++) {
-        struct stripe_range r = stripe_shard_range(l, cell, from, length);
-        if (r.length == 0)
-            continue;
-        if (span.length == 0) {
-            span = r;
-            continue;
-        }
-        uint32_t end = span.offset + span.length;
-        if (r.offset + r.length > end)
-            end = r.offset + r.length;
-        if (r.offset < span.offset)
-            span.offset = r.offset;
-        span.length = end - span.offset;
-    }
-    return span;
-}

@@ -71,6 +71,3 @@ struct stripe_range {
  * touches: all of these and no others (G4). */
 struct stripe_range stripe_shard_range(const struct stripe_layout *l, uint32_t cell, uint32_t from,
                                        uint32_t length);
-/* The smallest range that covers stripe_shard_range of every data shard: what parity shards must
- * give when any data shard of the read is missing. */
-struct stripe_range stripe_span(const struct stripe_layout *l, uint32_t from, uint32_t length);

@@ -16,10 +16,8 @@ static const size_t class_bytes[CLASSES] = {BUF_SMALL, BUF_LARGE};
 
 struct buf_pool {
     struct sys_mutex lock;
-    struct sys_cond returned;
     struct buf *idle[CLASSES];
     size_t idle_bytes;
-    uint32_t waiting;
     struct buf_pool_stats stats;
 };
 
@@ -28,7 +26,6 @@ struct buf_pool *buf_pool_new(size_t budget_bytes)
     assert(budget_bytes >= BUF_LARGE);
     struct buf_pool *p = sys_alloc(sizeof *p);
     sys_mutex_init(&p->lock);
-    sys_cond_init(&p->returned);
     p->stats.budget_bytes = budget_bytes;
     return p;
 }
@@ -58,7 +55,6 @@ void buf_pool_free(struct buf_pool *p)
     for (int class = 0; class < CLASSES; class ++)
         for (struct buf *b; (b = pop_idle(p, class));)
             destroy(b);
-    sys_cond_release(&p->returned);
     sys_mutex_release(&p->lock);
     sys_free(p);
 }
@@ -109,24 +105,6 @@ enum err buf_get(struct buf_pool *p, size_t size, struct buf **out)
     return *out ? OK : ERR_BUSY;
 }
 
-enum err buf_wait(struct buf_pool *p, size_t size, int64_t deadline, struct buf **out)
-{
-    assert(size <= BUF_LARGE);
-    enum err e = OK;
-    sys_mutex_lock(&p->lock);
-    *out = take(p, size);
-    if (!*out)
-        p->stats.waits++;
-    while (!*out && e == OK) {
-        p->waiting++;
-        e = sys_cond_wait(&p->returned, &p->lock, deadline);
-        p->waiting--;
-        *out = take(p, size);
-    }
-    sys_mutex_unlock(&p->lock);
-    return *out ? OK : e;
-}
-
 struct buf *buf_ref(struct buf *b)
 {
     uint32_t before = atomic_fetch_add(&b->references, 1);
@@ -150,8 +128,5 @@ void buf_unref(struct buf *b)
     p->idle_bytes += b->capacity;
     b->next = p->idle[class];
     p->idle[class] = b;
-    /* All of them: a waiter for a large one may need more than this one brought. */
-    if (p->waiting)
-        sys_cond_broadcast(&p->returned);
     sys_mutex_unlock(&p->lock);
 }

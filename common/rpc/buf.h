@@ -23,7 +23,7 @@ struct buf {
 
 struct buf_pool_stats {
     size_t budget_bytes, used_bytes, peak_bytes; /* used: given out now; peak: since the start */
-    uint64_t gets, refusals, waits;              /* refusals: ERR_BUSY; waits: buf_wait had to */
+    uint64_t gets, refusals;                     /* refusals: ERR_BUSY */
 };
 
 /* Memory is taken from the system as it is first needed and kept. budget_bytes >= BUF_LARGE. */
@@ -35,7 +35,5 @@ struct buf_pool_stats buf_pool_stats(struct buf_pool *pool);
 /* One buffer of at least size bytes (at most BUF_LARGE) with one reference. ERR_BUSY when the budget
  * is spent; never waits. */
 enum err buf_get(struct buf_pool *pool, size_t size, struct buf **out) MUST_USE;
-/* The same, but waits for one to come back: ERR_TIMEOUT at the deadline. */
-enum err buf_wait(struct buf_pool *pool, size_t size, int64_t deadline, struct buf **out) MUST_USE;
 struct buf *buf_ref(struct buf *b);
 void buf_unref(struct buf *b); /* NULL is allowed */

@@ -44,7 +44,7 @@ struct call {
 
     /* under port->lock */
     struct call *arrived_next;
-    bool arrived, completed, credited, connected, abandoned;
+    bool arrived, completed, connected, abandoned;
     enum err arrived_result;
     size_t arrived_length;
 

@@ -149,16 +149,6 @@ void call_complete(struct call *c, enum err result, size_t payload_length)
     port_unref(port);
 }
 
-void call_credit(struct call *c)
-{
-    sys_mutex_lock(&c->port->lock);
-    if (!c->abandoned) {
-        c->credited = true;
-        arrive(c);
-    }
-    sys_mutex_unlock(&c->port->lock);
-}
-
 bool call_abandoned(const struct call *c)
 {
     sys_mutex_lock(&c->port->lock);
@@ -186,9 +176,6 @@ static void take_news(struct call *c, const struct call *news)
     } else if (news->completed) {
         c->info.payload_length = news->arrived_length;
         call_end(c, news->arrived_result, true);
-    } else if (news->credited) {
-        c->credit = true;
-        call_ready(c);
     }
 }
 
@@ -204,11 +191,10 @@ static void take_arrived(struct gather *g)
             c->arrived = false;
             news.connected = c->connected;
             news.completed = c->completed;
-            news.credited = c->credited;
             news.arrived_link = c->arrived_link;
             news.arrived_result = c->arrived_result;
             news.arrived_length = c->arrived_length;
-            c->connected = c->credited = false;
+            c->connected = false;
         }
         sys_mutex_unlock(&port->lock);
         if (!c)

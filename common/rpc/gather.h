@@ -7,7 +7,7 @@
  *   gather_release(&g);
  *
  * One thread owns a gather and all its sockets: every byte is sent and received inside the owner's
- * own calls, in gather_next by one sys_poll over all of them. Only call_complete, call_credit and
+ * own calls, in gather_next by one sys_poll over all of them. Only call_complete and
  * call_abandoned come from other threads.
  *
  * A call ends exactly once, by its result, and is given out by gather_next exactly once with
@@ -74,8 +74,6 @@ void gather_release(struct gather *g);
 enum err call_new(struct gather *g, uint32_t tag, struct call **out) MUST_USE;
 /* Any thread; the last touch of the call. payload_length goes to call_info. */
 void call_complete(struct call *call, enum err result, size_t payload_length);
-/* Any thread, before call_complete: there is room again; gather_next gives the call out once. */
-void call_credit(struct call *call);
 /* Any thread, before call_complete: whether nobody waits any more, so that unstarted work is dropped
  * (and then still completed). */
 bool call_abandoned(const struct call *call);

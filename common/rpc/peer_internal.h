@@ -59,8 +59,7 @@ struct rpc_peer {
     struct rpc_peer *next;
     struct sys_addr address;
     struct sys_mutex lock;
-    bool stopping, known;
-    struct rpc_identity identity;
+    bool stopping;
     uint64_t connects, connects_failed;
     struct control control;
     struct pool pool;

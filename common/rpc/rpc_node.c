@@ -119,15 +119,6 @@ enum err rpc_peer_get(struct rpc_node *n, const struct sys_addr *address, struct
     return e;
 }
 
-bool rpc_peer_identity(struct rpc_peer *p, struct rpc_identity *out)
-{
-    sys_mutex_lock(&p->lock);
-    bool known = p->known;
-    *out = p->identity;
-    sys_mutex_unlock(&p->lock);
-    return known;
-}
-
 struct rpc_peer_stats rpc_peer_stats(struct rpc_peer *p)
 {
     int64_t now = sys_now();
@@ -171,8 +162,6 @@ enum err peer_connect(struct rpc_peer *p, enum rpc_kind kind, struct sys_socket 
         news = e == ERR_AUTHENTICATION || e == ERR_FOREIGN_CLUSTER;
     } else {
         p->connects++;
-        p->known = true;
-        p->identity = server.identity;
     }
     sys_mutex_unlock(&p->lock);
     if (news) {

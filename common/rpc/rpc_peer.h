@@ -54,8 +54,6 @@ void rpc_node_free(struct rpc_node *node);
 /* The peer at an address, made when new; lives as long as the node. ERR_BUSY above 1024 of them. */
 enum err rpc_peer_get(struct rpc_node *node, const struct sys_addr *address,
                       struct rpc_peer **out) MUST_USE;
-/* Who answered the last greeting; false when none has yet. */
-bool rpc_peer_identity(struct rpc_peer *peer, struct rpc_identity *out);
 struct rpc_peer_stats {
     enum breaker_state control_breaker, bulk_breaker;
     bool control_connected;

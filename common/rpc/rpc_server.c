@@ -150,14 +150,12 @@ enum err rpc_server_start(const struct rpc_server_config *config, struct rpc_ser
         goto out_event;
     copy_routes(s);
     sys_mutex_init(&s->lock);
-    sys_cond_init(&s->emptied);
     e = sys_thread_start(&s->thread, "rpc-listen", 0, listen_run, s);
     if (e)
         goto out_all;
     *out = s;
     return OK;
 out_all:
-    sys_cond_release(&s->emptied);
     sys_mutex_release(&s->lock);
     sys_free(s->routes);
     sys_socket_close(s->listener);
@@ -209,7 +207,6 @@ void rpc_server_free(struct rpc_server *s)
     sys_mutex_lock(&s->lock);
     assert(s->alive == 0);
     sys_mutex_unlock(&s->lock);
-    sys_cond_release(&s->emptied);
     sys_mutex_release(&s->lock);
     sys_event_free(s->wake);
     sys_free(s->routes);

@@ -18,7 +18,6 @@ struct rpc_server {
     struct sys_thread *thread;
     struct sys_event *wake; /* of the listener's thread: stop, or a connection to reap */
     struct sys_mutex lock;
-    struct sys_cond emptied;
     bool stopping;
     struct rpc_connection *connections; /* whose threads are not joined yet */
     uint32_t running;                   /* of these, the ones that count against connections_max */

@@ -18,10 +18,7 @@ static struct raft_persist *writing(struct raft *r)
         r->persists[r->persist_count++] = (struct raft_persist){.sequence = r->sequence};
     }
     assert(r->persist_count && e->persist_sequence == r->sequence);
-    struct raft_persist *p = &r->persists[r->persist_count - 1];
-    p->term = r->term;
-    p->vote = r->vote;
-    return p;
+    return &r->persists[r->persist_count - 1];
 }
 
 void raft_save_hard_state(struct raft *r)
@@ -48,7 +45,7 @@ void raft_truncate(struct raft *r, uint64_t from)
     assert(from > r->log.commit);                                     /* R1 */
     assert(r->role != RAFT_LEADER && from > r->log.terms.base_index); /* R2 */
     struct raft_effects *e = r->effects;
-    struct raft_persist *p = writing(r);
+    writing(r);
     raft_cache_truncate(&r->log, from);
     while (e->entries.n && e->entries.v[e->entries.n - 1].index >= from)
         raft_payload_unref(e->entries.v[--e->entries.n].payload);
@@ -57,7 +54,6 @@ void raft_truncate(struct raft *r, uint64_t from)
     for (size_t i = 0; i < r->persist_count; i++)
         if (r->persists[i].last >= from)
             r->persists[i].last = from - 1;
-    p->last = p->last ? p->last : 0;
     if (r->log.persisted >= from)
         r->log.persisted = from - 1;
     raft_configuration_truncate(r, from);
@@ -98,8 +94,6 @@ void raft_persisted(struct raft *r, uint64_t sequence)
         r->sequence_done = p->sequence;
         if (p->last > r->log.persisted)
             r->log.persisted = p->last;
-        if (p->term > r->term_persisted)
-            r->term_persisted = p->term;
     }
     if (done)
         memmove(r->persists, r->persists + done, (r->persist_count - done) * sizeof *r->persists);

@@ -108,7 +108,7 @@ enum err raft_new(const struct raft_options *options, const struct raft_restored
     r->options = *options;
     defaults(&r->options);
     r->random = options->seed ^ options->id;
-    r->term = r->term_persisted = restored->hard.term;
+    r->term = restored->hard.term;
     r->vote = restored->hard.vote;
     term_runs_copy(&r->log.terms, restored->terms);
     uint64_t commit = restored->hard.commit;

@@ -76,8 +76,6 @@ struct raft_configuration_at {
 struct raft_persist {
     uint64_t sequence;
     uint64_t last; /* persisted reaches this, unless a truncation lowers it first; 0: no entries */
-    uint64_t term;
-    raft_id vote;
 };
 
 struct raft_waiting_read {
@@ -90,7 +88,7 @@ struct raft {
     struct raft_options options;
     uint64_t random;
 
-    uint64_t term, term_persisted;
+    uint64_t term;
     raft_id vote;
     struct raft_log log;
 

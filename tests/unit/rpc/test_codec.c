@@ -166,7 +166,6 @@ static void buffers(void)
         memset(v[i]->data, i, v[i]->capacity);
     }
     CHECK_ERR(buf_get(p, 1, &large), ERR_BUSY);
-    CHECK_ERR(buf_wait(p, 1, sys_now() + SYS_MS, &large), ERR_TIMEOUT);
     buf_unref(buf_ref(v[0]));
     CHECK_ERR(buf_get(p, 1, &large), ERR_BUSY);
     for (int i = 0; i < 4; i++)
@@ -181,32 +180,6 @@ static void buffers(void)
     CHECK_EQ(s.used_bytes, 0);
     CHECK_EQ(s.peak_bytes, 1024 * 1024);
     CHECK_EQ(s.refusals, 3);
-    CHECK_EQ(s.waits, 1);
-    buf_pool_free(p);
-}
-
-struct returner {
-    struct buf *b;
-};
-
-static void return_later(void *arg)
-{
-    struct returner *r = arg;
-    sys_sleep_until(sys_now() + 20 * SYS_MS);
-    buf_unref(r->b);
-}
-
-static void buffers_awaited(void)
-{
-    struct buf_pool *p = buf_pool_new(BUF_LARGE);
-    struct buf *b, *next;
-    CHECK_OK(buf_get(p, BUF_LARGE, &b));
-    struct returner r = {b};
-    struct sys_thread *t;
-    CHECK_OK(sys_thread_start(&t, "returner", 0, return_later, &r));
-    CHECK_OK(buf_wait(p, 10, sys_now() + 5 * SYS_SECOND, &next));
-    sys_thread_join(t);
-    buf_unref(next);
     buf_pool_free(p);
 }
 
@@ -278,13 +251,9 @@ static void retries(void)
     retry_budget_release(&budget);
 }
 
-static const struct test tests[] = {{"frames", frames},
-                                    {"frames out of bounds", frames_out_of_bounds},
-                                    {"hellos", hellos},
-                                    {"messages", messages},
-                                    {"buffers", buffers},
-                                    {"buffers awaited", buffers_awaited},
-                                    {"breakers", breakers},
-                                    {"retries", retries},
-                                    {0}};
+static const struct test tests[] = {
+    {"frames", frames},   {"frames out of bounds", frames_out_of_bounds},
+    {"hellos", hellos},   {"messages", messages},
+    {"buffers", buffers}, {"breakers", breakers},
+    {"retries", retries}, {0}};
 SUITE("rpc codec", tests)

@@ -60,7 +60,7 @@ static void stream_worker(void *arg)
 {
     struct worker *w = arg;
     struct buf *b;
-    if (!CHECK_OK(buf_wait(w->rig->pool, BUF_LARGE, sys_now() + SYS_SECOND, &b)))
+    if (!CHECK_OK(buf_get(w->rig->pool, BUF_LARGE, &b)))
         return;
     memset(b->data, 1, b->capacity);
     for (unsigned round = 0; round < ROUNDS; round++) {
