@@ -4,7 +4,8 @@
  * Its index needs some to be opened and to be deleted from, and others' files may have taken the last byte: a
  * ballast (common/sys/ballast.h) of a 64th of the file system, at most 32 MiB, gives way when less than half of
  * its size is left, and is made again when there is four times as much. Others that go on writing take what it
- * gives, so one half is kept for an open, and for an index that has to be made anew. */
+ * gives, so one half is kept for what cannot do without: an open, deletes when next to nothing is left, an index
+ * that has to be made anew. */
 #include "chunkserver/store_internal.h"
 #include "common/sys/ballast.h"
 #include "common/sys/log.h"
@@ -57,13 +58,22 @@ void space_tell(struct shard_store *s)
                  s->directory, names[mark], (unsigned long long)(left >> 20));
 }
 
-enum { BALLAST_PART = 64, BALLAST_MAX = 32 << 20, BALLAST_AGAIN = 4 };
+enum { BALLAST_PART = 64, BALLAST_MAX = 32 << 20, BALLAST_AGAIN = 4, BALLAST_NEED = 8 };
+
+/* What others have left is too little to write to the index, and there is something to write. */
+static bool starves(struct shard_store *s)
+{
+    sys_mutex_lock(&s->lock);
+    bool wanted = s->tail.count > 0 || s->dead.count > 0 || s->dirty;
+    sys_mutex_unlock(&s->lock);
+    return wanted && s->space.fs_free < s->ballast_size / BALLAST_NEED;
+}
 
 void space_ballast(struct shard_store *s, bool all)
 {
     space_refresh(s);
     uint64_t bytes = s->ballast_size, unused = s->space.fs_free;
-    uint64_t left = all ? 0 : round_down(bytes / 2, SYS_BLOCK);
+    uint64_t left = all || starves(s) ? 0 : round_down(bytes / 2, SYS_BLOCK);
     if (bytes == 0)
         return;
     enum err e = OK;

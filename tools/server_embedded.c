@@ -243,7 +243,11 @@ static enum err replace_file(const char *path, const char *text, size_t n)
     if (e == OK)
         e = sys_file_sync(f);
     sys_file_close(f);
-    return e == OK ? sys_rename(aside, path) : e;
+    if (e == OK)
+        e = sys_rename(aside, path);
+    if (e != OK && sys_unlink(aside) != OK)
+        log_warn("server", "%s is left over and may be removed", aside);
+    return e;
 }
 
 /* So that CAIRN_CONFIG=D1/cairn.conf is all that a verb needs. A full D1 does not keep from starting. */

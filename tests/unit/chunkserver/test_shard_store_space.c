@@ -384,8 +384,8 @@ static void fill(bool full)
     sys_file_close(f);
 }
 
-/* Others' files take the last byte, and what the ballast then gives, too: half of it stays, with which the disk
- * can be opened. It deletes, durably; with room again the ballast is whole. */
+/* Others' files take the last byte, and what the ballast then gives, too: half of it stays. With that the disk
+ * deletes, durably and with the index that it has, or can be opened. With room again the ballast is whole. */
 static void full_to_the_last_byte(void)
 {
     enum { BALLAST = 256 * MIB / 64 };
@@ -395,23 +395,27 @@ static void full_to_the_last_byte(void)
     for (uint32_t i = 0; i < 40; i++)
         CHECK_OK(kit_write(s, i, LENGTH));
     CHECK(await_ballast(BALLAST));
-    fill(true);
-    CHECK(await_ballast(BALLAST / 2));
-    for (uint32_t i = 0; i < 10; i++)
-        CHECK_OK(kit_delete(s, i));
-    CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
-    CHECK_ERR(kit_write(s, 100, LENGTH), ERR_DISK_FULL);
-    shard_store_close(s);
-    fill(true);
-    s = open_compacting(50 * SYS_MS);
-    CHECK_EQ(ballast_bytes(suite_dir()), 0);
-    for (uint32_t i = 10; i < 20; i++)
-        CHECK_OK(kit_delete(s, i));
-    CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
-    for (uint32_t i = 20; i < 40; i++)
-        CHECK_OK(kit_read(s, i, LENGTH, 0, LENGTH));
-    fill(false);
-    CHECK(await_ballast(BALLAST));
+    for (int opened = 0; opened < 2; opened++) {
+        uint32_t from = opened ? 10 : 0;
+        fill(true);
+        CHECK(await_ballast(BALLAST / 2));
+        CHECK_ERR(kit_write(s, 100, LENGTH), ERR_DISK_FULL);
+        fill(true);
+        if (opened) {
+            shard_store_close(s);
+            s = open_compacting(50 * SYS_MS);
+            CHECK_EQ(ballast_bytes(suite_dir()), 0);
+        }
+        for (uint32_t i = from; i < from + 10; i++)
+            CHECK_OK(kit_delete(s, i));
+        CHECK_OK(shard_store_flush(s, KIT_DEADLINE));
+        CHECK_EQ(ballast_bytes(suite_dir()), 0);
+        CHECK_EQ(stats_of(s).index_rebuilds, 0);
+        for (uint32_t i = from + 10; i < 40; i++)
+            CHECK_OK(kit_read(s, i, LENGTH, 0, LENGTH));
+        fill(false);
+        CHECK(await_ballast(BALLAST));
+    }
     /* In the moment in which it is closed: all of it is given at once. */
     shard_store_close(s);
     fill(true);
