@@ -240,6 +240,7 @@ void backfill_put_off(const struct task_list *failing, int64_t now, struct task_
     size_t kept = 0;
     for (size_t i = 0; i < plan->count; i++) {
         const struct task *f = task_list_find(failing, &plan->v[i]);
+        plan->v[i].failures = f ? f->failures : 0;
         if (f && f->again_at > now)
             task_list_add(&later, &plan->v[i]);
         else

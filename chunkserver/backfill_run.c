@@ -22,9 +22,11 @@ static void note(struct trouble *t, enum err e)
         t->first = e;
 }
 
+/* What fails again and again is told ever less often. */
 static void tell(const struct trouble *t, const struct task *task)
 {
-    if (t->count == 0 || t->stopped)
+    bool told = (task->failures & (task->failures - 1)) != 0; /* but at 0, 1, 2, 4, 8, .. */
+    if (t->count == 0 || t->stopped || told)
         return;
     log_warn("backfill",
              "%llu shards cannot be rebuilt now, they are tried again: %s pool=%u pg=%u",

@@ -20,6 +20,7 @@ static void put_off(void)
     backfill_put_off(&failing, now + SYS_SECOND, &plan);
     CHECK(plan.v[0].pg == 2 && plan.v[1].pg == 3 && plan.v[2].pg == 1);
     CHECK_EQ(plan.count, 3);
+    CHECK(plan.v[0].failures == 0 && plan.v[2].failures == 1);
     task_list_clear(&plan);
     for (unsigned i = 0; i < 3; i++)
         task_list_add(&plan, &(const struct task[]){lost, late, good}[i]);
