@@ -42,12 +42,12 @@ programs() { # stage folder
         run_one "$long$1" "${program#tests/}" "$program"
     done
 }
-# Programs that mostly wait, JOBS at once: each in a network of its own, so that no two want the same port.
+# Programs that mostly wait, one more than JOBS at once: each in a network of its own, so that no two want the same port.
 programs_apart() { # stage folder
     local program
     for program in "$2"/test_*; do
         [ -f "$program" ] && [ -x "$program" ] || continue
-        while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do wait -n; done
+        while [ "$(jobs -rp | wc -l)" -gt "$JOBS" ]; do wait -n; done
         # shellcheck disable=SC2016
         run_one "$1" "${program#tests/}" unshare --net sh -c 'ip link set lo up && exec "$0"' "$program" &
     done
