@@ -60,20 +60,15 @@ void space_tell(struct shard_store *s)
 
 enum { BALLAST_PART = 64, BALLAST_MAX = 32 << 20, BALLAST_AGAIN = 4, BALLAST_NEED = 8 };
 
-/* What others have left is too little to write to the index, and there is something to write. */
-static bool starves(struct shard_store *s)
-{
-    sys_mutex_lock(&s->lock);
-    bool wanted = s->tail.count > 0 || s->dead.count > 0 || s->dirty;
-    sys_mutex_unlock(&s->lock);
-    return wanted && s->space.fs_free < s->ballast_size / BALLAST_NEED;
-}
-
 void space_ballast(struct shard_store *s, bool all)
 {
     space_refresh(s);
+    sys_mutex_lock(&s->lock);
     uint64_t bytes = s->ballast_size, unused = s->space.fs_free;
-    uint64_t left = all || starves(s) ? 0 : round_down(bytes / 2, SYS_BLOCK);
+    bool wanted = s->tail.count > 0 || s->dead.count > 0 || s->dirty; /* a write of the index */
+    sys_mutex_unlock(&s->lock);
+    all |= wanted && unused < bytes / BALLAST_NEED;
+    uint64_t left = all ? 0 : round_down(bytes / 2, SYS_BLOCK);
     if (bytes == 0)
         return;
     enum err e = OK;
